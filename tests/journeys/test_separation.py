@@ -11,8 +11,8 @@ import pytest
 
 from examples.health_plan import drops
 from tests.builders.journeys import ProjectFixture
+from tests.builders.landlock import has_landlock
 from tests.builders.projects import run_as
-from wellspring.runtime import landlock
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.service_users import read_service_users
 
@@ -121,7 +121,7 @@ def test_a_process_of_the_worker_user_opens_no_secret_and_no_vault(project: Proj
     assert {path: outcome for path, outcome in result.items() if outcome != "PermissionError"} == {}
 
 
-@pytest.mark.skipif(landlock.read_abi_version() < 1, reason="this kernel has no Landlock")
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
 def test_the_confined_worker_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
     code = (
         f"{PROBE}\nfrom wellspring.runtime.sandbox import confine_process\n"

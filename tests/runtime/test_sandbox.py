@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import projects
+from tests.builders.landlock import has_landlock
 from tests.builders.services import SECRETS
 from wellspring.embedded import layout
 from wellspring.project import Project
@@ -32,7 +33,7 @@ tempfile.TemporaryFile().close()
 result = {path: str(open_path(path, mode)) for path, mode in request["paths"]}
 print(json.dumps({"unconfined_reason": reason, **result}))
 """
-needs_landlock = pytest.mark.skipif(landlock.read_abi_version() < 1, reason="this kernel has no Landlock")
+needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
 
 
 @pytest.fixture(params=["open", "closed"])

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol
 
-from wellspring.errors import Unavailable
+from wellspring.errors import ProjectError, Unavailable, decode_error
 
 ProjectCodeKind = Literal["dbt", "features", "model"]
 
@@ -112,6 +112,31 @@ class ProjectCodeClient:
             message: dict[str, Any] = json.loads(content)
             if message.get("ended") == name:
                 return int(message["status"])
+
+
+def read_project_file(
+    project_code: ProjectCode, kind: ProjectCodeKind, path: Path, request: dict[str, str], *, timeout: float
+) -> dict[str, Any]:
+    """Run a file of definitions, and return what the function of its kind returned as JSON. timeout: seconds.
+
+    path: the file, or the folder of the file, that the process may read. Raises the error that the function returned,
+    and ProjectError if the process did not finish or returned nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{kind}-") as scratch:
+        files = ProjectCodeFiles(Path(scratch), (path.absolute(),))
+        run = project_code.run(kind, json.dumps(request).encode(), files, timeout=timeout)
+    name = request["path"]
+    if run.status is None:
+        raise ProjectError(f"{name} did not finish within {timeout} s", fix=f"edit {name}")
+    if run.status or not run.output:
+        raise ProjectError(
+            f"{name} ended the process that read it (exit code {run.status})",
+            fix=f"edit {name}: it must contain only definitions",
+        )
+    document: dict[str, Any] = json.loads(run.output)
+    if "slug" in document:
+        raise decode_error(document)
+    return document
 
 
 def _read_all(file: IO[bytes]) -> bytes:

@@ -77,5 +77,7 @@ def test_an_estimator_without_a_json_form_is_named():
         def __init__(self) -> None:
             self.value = object()
 
+    path = EXAMPLES[0]
+    definition = load_model_definition(path.parent, path.stem).model_copy(update={"estimator": Opaque()})
     with pytest.raises(ProjectError, match="Opaque has no JSON form"):
-        definition_process._encode_part(Opaque())  # pyright: ignore[reportArgumentType, reportPrivateUsage]
+        definition_process.encode_definition(definition)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from wellspring.data.features import views
-from wellspring.errors import NotFound, ProjectError, WellspringError, decode_error, encode_error, package_missing
+from wellspring.errors import NotFound, WellspringError, encode_error, package_missing
 from wellspring.records.features import FeatureViews
-from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles
+from wellspring.runtime.project_code import ProjectCode, read_project_file
 
 COMPILE_TIMEOUT_SECONDS = 120
 
@@ -25,21 +24,9 @@ def load_views(path: Path, project_name: str, project_code: ProjectCode) -> Feat
         raise NotFound(f"no feature definitions at {path}", fix="create the file, or fix `[features] definitions`")
     if find_spec("feast") is None:
         raise package_missing("feast", extra="demo")
-    request = json.dumps({"path": str(path.absolute()), "project": project_name}).encode()
-    with tempfile.TemporaryDirectory(prefix="features-") as scratch:
-        files = ProjectCodeFiles(Path(scratch), (path.absolute(),))
-        run = project_code.run("features", request, files, timeout=COMPILE_TIMEOUT_SECONDS)
-    if run.status is None:
-        raise ProjectError(f"{path} did not finish within {COMPILE_TIMEOUT_SECONDS} s", fix=f"edit {path}")
-    if run.status or not run.output:
-        raise ProjectError(
-            f"{path} ended the process that read it (exit code {run.status})",
-            fix=f"edit {path}: it must contain only definitions",
-        )
-    response = json.loads(run.output)
-    if "slug" in response:
-        raise decode_error(response)
-    return FeatureViews.model_validate(response, strict=False)
+    request = {"path": str(path.absolute()), "project": project_name}
+    document = read_project_file(project_code, "features", path, request, timeout=COMPILE_TIMEOUT_SECONDS)
+    return FeatureViews.model_validate(document, strict=False)
 
 
 def import_libraries() -> None:

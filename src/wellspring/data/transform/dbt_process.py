@@ -369,5 +369,5 @@ def run_request(request: bytes) -> bytes:
 
 def _use_thread_locks() -> None:
     """Replace the locks of multiprocessing, which need /dev/shm. A process of project code has no children."""
-    multiprocessing.context.BaseContext.Lock = lambda self: threading.Lock()  # pyright: ignore[reportAttributeAccessIssue]
-    multiprocessing.context.BaseContext.RLock = lambda self: threading.RLock()  # pyright: ignore[reportAttributeAccessIssue]
+    for name, create in (("Lock", threading.Lock), ("RLock", threading.RLock)):
+        setattr(multiprocessing.context.BaseContext, name, staticmethod(create))

@@ -7,14 +7,13 @@ models whose fields have a JSON form. The classes come from the installed packag
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from wellspring.errors import ProjectError, WellspringError, decode_error, encode_error
+from wellspring.errors import ProjectError, WellspringError, encode_error
 from wellspring.models.estimators.port import Estimator
 from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.definition import (
@@ -25,7 +24,7 @@ from wellspring.models.spec.definition import (
 )
 from wellspring.models.tasks.port import Task
 from wellspring.models.tasks.registry import find_task
-from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles
+from wellspring.runtime.project_code import ProjectCode, read_project_file
 
 READ_TIMEOUT_SECONDS = 120
 
@@ -36,20 +35,8 @@ def read_model_definition(folder: Path, name: str, project_code: ProjectCode) ->
     Raises NotFound with the nearest name, ProjectError with file and line for an error in the file.
     """
     path = find_model_file(folder, name)
-    request = json.dumps({"folder": str(folder.absolute()), "name": name}).encode()
-    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
-        files = ProjectCodeFiles(Path(scratch), (folder.absolute(),))
-        run = project_code.run("model", request, files, timeout=READ_TIMEOUT_SECONDS)
-    if run.status is None:
-        raise ProjectError(f"{path} did not finish within {READ_TIMEOUT_SECONDS} s", fix=f"edit {path}")
-    if run.status or not run.output:
-        raise ProjectError(
-            f"{path} ended the process that read it (exit code {run.status})",
-            fix=f"edit {path}: it must contain only a definition",
-        )
-    document = json.loads(run.output)
-    if "slug" in document:
-        raise decode_error(document)
+    request = {"path": str(path.absolute())}
+    document = read_project_file(project_code, "model", folder, request, timeout=READ_TIMEOUT_SECONDS)
     try:
         return open_trained_file(decode_definition(document), path)
     except ValidationError as exc:
@@ -84,9 +71,9 @@ def import_libraries() -> None:
 
 def run_request(request: bytes) -> bytes:
     """Read the model file of a request, and return its definition or its error as JSON."""
-    document = json.loads(request)
+    path = Path(json.loads(request)["path"])
     try:
-        definition = load_model_definition(Path(document["folder"]), document["name"])
+        definition = load_model_definition(path.parent, path.stem)
         return json.dumps(encode_definition(definition)).encode()
     except WellspringError as exc:
         return json.dumps(encode_error(exc)).encode()
