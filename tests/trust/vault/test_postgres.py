@@ -38,7 +38,8 @@ def test_the_first_call_after_a_restart_of_the_database_succeeds(server: Databas
 
     store.save_drop(stored(), fact("land/0"))
     with psycopg.connect(host=str(server.host), user="postgres", dbname="postgres", autocommit=True) as superuser:
-        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'enclave'")
+        # It waits until the connection has ended, at most 10 s.
+        superuser.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'enclave'")
     assert store.get_drop("clearinghouse-0") == stored()
 
 
