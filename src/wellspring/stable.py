@@ -5,7 +5,16 @@ imports what it needs when it is used.
 """
 
 from wellspring.client import Client, FeatureValues, ModelInfo
-from wellspring.data.formats.parsed import ParsedBatch, check_header, default_subject, file_refused
+from wellspring.data.formats.encoding import ends_with_line_end, find_byte_order_mark, read_text_blocks
+from wellspring.data.formats.parsed import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    ParsedBatch,
+    attach_findings,
+    check_header,
+    default_subject,
+    file_refused,
+)
 from wellspring.data.formats.port import FileFormat, FileSample, RowReader
 from wellspring.data.sources.port import (
     FileSource,
@@ -114,6 +123,8 @@ from wellspring.trust.dlp.detector import Detector, DetectorPack, PiiPattern
 from wellspring.trust.dlp.scanner import PiiScanner
 
 __all__ = [
+    "BATCH_BYTES",
+    "BATCH_ROWS",
     "BUILT_NAMESPACE",
     "FLOAT_TOLERANCE",
     "LANDED_NAMESPACE",
@@ -236,23 +247,27 @@ __all__ = [
     "VerdictOutcome",
     "WellspringError",
     "WriteResult",
+    "attach_findings",
     "bootstrap_estimate",
     "check_header",
     "check_size",
     "compare_by_bootstrap",
     "count_class_rows",
     "default_subject",
+    "ends_with_line_end",
     "failed_finding",
     "file_not_found",
     "file_refused",
     "file_still_writing",
     "file_unreadable",
+    "find_byte_order_mark",
     "inconclusive_finding",
     "is_ignored",
     "is_unsafe",
     "joined_column_name",
     "judge_age",
     "load_project",
+    "read_text_blocks",
     "token_required",
     "wilson_interval",
 ]

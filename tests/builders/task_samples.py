@@ -19,7 +19,11 @@ ROWS = 3000
 
 
 class TaskSample(NamedTuple):
-    """A task with raw outputs and labels. foreign_rule: a decision rule that this task does not have."""
+    """A task with raw outputs and labels.
+
+    other_type: a type that its label cannot have. heuristic_values, heuristic_categories: of the column of a heuristic
+    baseline on the same rows, as category codes and names. foreign_rule: a decision rule that this task does not have.
+    """
 
     task: Task
     label_type: pa.DataType

@@ -6,6 +6,7 @@ its name (`tests.builders.plugins.find_suite_builders`), and nothing here.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.architecture import repository
 from tests.builders.contracts import column, contract
 from tests.builders.plugins import find_suite_builders
 from tests.builders.validation import validate_file
-from wellspring.data.formats.parsed import BATCH_ROWS, read_all
+from wellspring.data.formats.parsed import BATCH_BYTES, BATCH_ROWS, read_all
 from wellspring.data.formats.port import FileFormat
 from wellspring.data.formats.registry import list_formats, load_format
 from wellspring.errors import ProjectError, Refused
@@ -89,6 +90,28 @@ def test_a_long_file_is_read_in_bounded_batches(name: str, file_format: FileForm
     assert numbers == list(range(1, BATCH_ROWS + 11))
     counts = [int(value) for batch in batches for value in batch.table["count"].to_pylist()]
     assert counts == list(range(BATCH_ROWS + 10))
+
+
+def test_a_batch_of_long_rows_is_bounded(name: str, file_format: FileFormat, declared: DataContract):
+    content = WRITERS[name]([{**ROWS[0], "note": str(number) * 20_000} for number in range(1000, 2000)])
+    batches = list(file_format.read_rows(BytesContent(content), declared))
+    assert sum(batch.row_count for batch in batches) == 1000
+    assert max(batch.table.nbytes for batch in batches) < 2 * BATCH_BYTES
+
+
+def test_a_text_file_may_begin_with_a_byte_order_mark_and_end_its_lines_with_cr_lf(
+    name: str, file_format: FileFormat, declared: DataContract
+):
+    rows: list[Row] = [{**row, "note": None} for row in ROWS]
+    content = WRITERS[name](rows)
+    if b"\0" in content:
+        pytest.skip("a binary format")
+    expected = read_all(file_format.read_rows(BytesContent(content), declared))
+    tolerated = codecs.BOM_UTF8 + content.replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+    parsed = read_all(file_format.read_rows(BytesContent(tolerated), declared))
+    assert parsed.table.equals(expected.table)
+    assert {finding.code for finding in parsed.findings} == {"bom", "no_final_newline"}
+    assert expected.findings == ()
 
 
 def test_columns_may_stand_in_any_order_and_undeclared_ones_are_kept(

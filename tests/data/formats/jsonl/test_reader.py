@@ -155,10 +155,10 @@ def test_unsafe_file_is_rejected(expected: str, content: bytes):
     assert code(content) == expected
 
 
-def test_byte_order_mark_is_removed_and_a_missing_final_line_end_is_harmless():
+def test_byte_order_mark_and_missing_final_line_end_are_findings():
     parsed = read_file(b'\xef\xbb\xbf{"id": "1", "note": "x"}\r\n{"id": "2", "note": "y"}')
     assert parsed.table["id"].to_pylist() == ["1", "2"]
-    assert [finding.code for finding in parsed.findings] == ["bom"]
+    assert [finding.code for finding in parsed.findings] == ["bom", "no_final_newline"]
 
 
 def test_truncated_file_is_rejected_or_loses_no_row():

@@ -35,9 +35,11 @@ def read_jsonl(content: FileContent, contract: DataContract, *, subject: str | N
     A line that cannot be a row is kept, without values, with its fault (`lines.LINE_FAULTS`). Raises Refused with a
     Verdict for a file that cannot be read safely.
     """
-    return attach_findings(
-        _read_batches(content, contract, subject or default_subject(contract)), find_byte_order_mark(content)
-    )
+    findings = [*find_byte_order_mark(content)]
+    if not ends_with_line_end(content):
+        message = "the last line has no line end: lines after it may be cut off"
+        findings.append(Reason(code="no_final_newline", message=message, count=1))
+    return attach_findings(_read_batches(content, contract, subject or default_subject(contract)), findings)
 
 
 def count_jsonl_rows(content: FileContent, _contract: DataContract) -> int:
