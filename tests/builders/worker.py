@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -48,6 +48,7 @@ class WorkerWorld:
 
     scripts: the code of a job's child by subject. books: the ledger that the worker reads. points: the crash points of
     the dispatcher that were passed, each with the state of the newest job and the number of children so far.
+    on_credential: called when the dispatcher asks for a job's credential.
     """
 
     def __init__(self, folder: Path, *, toml: str = "") -> None:
@@ -65,6 +66,7 @@ class WorkerWorld:
         self.warm_servers: list[ScriptedWarmServer] = []
         self.credentials: list[str] = []
         self.no_credential = False
+        self.on_credential: Callable[[], None] = lambda: None
         self.open_worker()
 
     def open_worker(self) -> None:
@@ -156,6 +158,7 @@ class WorkerWorld:
         return warm
 
     def _request_credential(self) -> Credential:
+        self.on_credential()
         if self.no_credential:
             raise Unavailable("the supervisor gave no credential", fix="run `wellspring up`")
         self.credentials.append("wrapped")

@@ -32,6 +32,7 @@ VICTIMS = (
     "supervisor",
 )
 """Processes to kill at a random moment. All servers die with the supervisor."""
+END_SECONDS = 30.0
 SERVERS = {
     "wellspring/enclave/": "enclave",
     "wellspring/trust/ledger/": "sequencer",
@@ -133,8 +134,8 @@ class Killer:
         if self.project.run("up", crash_at=name).code == 0:
             pid = self.project.server(server)
             self.project.run(*words)
-        # The supervisor has started another one by now.
-        dead = not _is_running(pid)
+        # The supervisor has started another one by now; on a busy machine this one may still be about to end.
+        dead = pid is None or _wait_ended(pid)
         self.project.run("down")
         self._up()
         return dead
@@ -234,8 +235,12 @@ def _server_of(name: str) -> str | None:
     return next((server for folder, server in SERVERS.items() if file.startswith(folder)), None)
 
 
-def _is_running(pid: int | None) -> bool:
+def _wait_ended(pid: int) -> bool:
+    """Wait for the end of a process; return False if it still runs after END_SECONDS."""
     try:
-        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        psutil.Process(pid).wait(END_SECONDS)
     except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
         return False
+    return True

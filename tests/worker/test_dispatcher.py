@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.approvals import Somebody
-from tests.builders.jobs import NOON, SUCCEED, WAIT, build_job
+from tests.builders.jobs import NOON, SUCCEED, WAIT, ScriptedWarmServer, build_job
 from tests.builders.worker import WorkerWorld
 from wellspring.errors import Unavailable
 from wellspring.worker import dispatcher
 from wellspring.worker.dispatcher import MAX_BACKOFF, is_due, select_runnable
+from wellspring.worker.warm_client import WarmChild
 
 UNAVAILABLE = (
     "emit(event='error', slug='unavailable', what='the server is down', fix='wait', verdict=None); sys.exit(69)"
@@ -145,6 +147,39 @@ def test_with_the_warm_server_killed_the_job_is_repeated_by_the_next_one(world: 
         world.warm_servers[0].end()
         ended = world.wait_for(job)
     assert (ended.state, ended.attempts, len(world.warm_servers)) == ("succeeded", 2, 2)
+
+
+def test_a_job_whose_warm_server_ended_before_it_started_the_child_is_repeated(
+    world: WorkerWorld, monkeypatch: pytest.MonkeyPatch
+):
+    start_child = ScriptedWarmServer.start_child
+
+    def start_in_the_second(warm: ScriptedWarmServer, *request: Any) -> WarmChild:
+        if len(world.warm_servers) == 1:
+            warm.end()
+            raise Unavailable("the warm server of the worker did not start", fix="wait")
+        return start_child(warm, *request)
+
+    monkeypatch.setattr(ScriptedWarmServer, "start_child", start_in_the_second)
+    with world.running():
+        ended = world.wait_for(world.submit(is_interactive=True))
+    assert (ended.state, ended.attempts) == ("succeeded", 2)
+
+
+def test_a_job_that_the_stop_of_the_worker_kept_from_its_start_waits_for_the_next_start(world: WorkerWorld):
+    world.no_credential, world.on_credential = True, world.dispatcher.request_stop
+    with world.running():
+        job = world.submit(is_interactive=True)
+        world.wait_for(job, "running", "queued", "failed")
+        while not world.queue.get_job(job.id).attempts:
+            pass
+    stopped = world.queue.get_job(job.id)
+    assert (stopped.state, stopped.attempts) == ("queued", 1)
+    world.no_credential, world.on_credential = False, lambda: None
+    world.queue.close()
+    world.open_worker()
+    with world.running():
+        assert world.wait_for(job).state == "succeeded"
 
 
 def test_what_ran_when_the_worker_was_killed_is_repeated_at_most_to_its_limit(world: WorkerWorld):

@@ -193,7 +193,9 @@ class Dispatcher:
             )
             outcome = attempt.run_attempt(assignment)
         except WellspringError as exc:
-            outcome = AttemptOutcome(error=encode_error(exc))
+            # It did not start because the worker stops or its warm server ended, so it is repeated.
+            was_lost = isinstance(exc, Unavailable) and (self._stopping or not attempt.has_warm_server())
+            outcome = AttemptOutcome(error=encode_error(exc), was_lost=was_lost)
         self._crash_point("worker.end:unsaved")
         with self._lock:
             self._unsaved.append(UnsavedEnd(job, outcome))

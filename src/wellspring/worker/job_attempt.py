@@ -25,7 +25,8 @@ _RERUN_FIX = "run the command again: no data is lost, and an unfinished step is 
 class AttemptOutcome(NamedTuple):
     """How an attempt ended.
 
-    error: encoded; None if it succeeded. was_lost: the warm server ended, and the child with it. was_killed: the child
+    error: encoded; None if it succeeded. was_lost: the warm server ended, and the child with it, or before it could
+    start the child; or the worker was stopped before that. was_killed: the child
     ended without a result, by a signal or an unforeseen exception.
     """
 
@@ -51,6 +52,10 @@ class JobAttempt:
     @property
     def pid(self) -> int:
         return self._child.pid if self._child is not None else 0
+
+    def has_warm_server(self) -> bool:
+        """Return whether the warm server that starts its child runs."""
+        return self._warm.is_alive()
 
     def run_attempt(self, assignment: JobAssignment) -> AttemptOutcome:
         """Start the child, pass it the assignment, and return how it ended. Raises Unavailable if it cannot start."""
