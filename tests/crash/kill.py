@@ -32,7 +32,7 @@ VICTIMS = (
     "supervisor",
 )
 """Processes to kill at a random moment. All servers die with the supervisor."""
-END_SECONDS = 30.0
+FAILURE_SECONDS = 30.0
 SERVERS = {
     "wellspring/enclave/": "enclave",
     "wellspring/trust/ledger/": "sequencer",
@@ -130,15 +130,28 @@ class Killer:
     def _inside(self, name: str, words: tuple[str, ...], server: str) -> bool:
         """Kill a server at a crash point, which `up` passes in its environment; return True if it was killed."""
         self.project.must("down")
-        pid = None
+        dead, earlier_failures = True, self._count_failures(server)
         if self.project.run("up", crash_at=name).code == 0:
-            pid = self.project.server(server)
             self.project.run(*words)
-        # The supervisor has started another one by now; on a busy machine this one may still be about to end.
-        dead = pid is None or _wait_ended(pid)
+            # The supervisor may have started another one before `up` returned, so its incidents tell.
+            dead = self._wait_failure(server, earlier_failures)
         self.project.run("down")
         self._up()
         return dead
+
+    def _count_failures(self, server: str) -> int:
+        """Count the failures of a server: each opens an incident, or is followed by an act on an open one."""
+        incidents = self.project.must("incident", "list", "--all")
+        return sum(1 + len(incident["acts"]) for incident in incidents if incident["subject"] == f"server:{server}")
+
+    def _wait_failure(self, server: str, earlier: int) -> bool:
+        """Wait until the supervisor has noticed a failure of a server; return False after FAILURE_SECONDS."""
+        deadline = time.monotonic() + FAILURE_SECONDS
+        while self._count_failures(server) == earlier:
+            if time.monotonic() > deadline:
+                return False
+            threading.Event().wait(0.1)
+        return True
 
     def _up(self) -> None:
         self.project.must("up")
@@ -233,14 +246,3 @@ def _server_of(name: str) -> str | None:
     """Return the server that passes a crash point; None for the child of a job."""
     file = _source_file(name)
     return next((server for folder, server in SERVERS.items() if file.startswith(folder)), None)
-
-
-def _wait_ended(pid: int) -> bool:
-    """Wait for the end of a process; return False if it still runs after END_SECONDS."""
-    try:
-        psutil.Process(pid).wait(END_SECONDS)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
-    return True
