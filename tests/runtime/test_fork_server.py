@@ -16,9 +16,15 @@ from typing import Any
 import pytest
 
 SERVER = """
-import json, os, socket, sys
+import json, os, signal, socket, sys
 from wellspring.runtime.fork_server import ForkServer
 def run(start):
+    if "leave" in start.message and os.fork() == 0:
+        getattr(os, start.message["leave"])()
+        os.write(start.descriptors[1], json.dumps(os.getpid()).encode())
+        signal.pause()
+    elif "leave" in start.message:
+        return int(os.read(start.descriptors[0], 10))
     for descriptor in start.descriptors[1:]:
         os.write(descriptor, json.dumps([start.message, start.opening]).encode())
     return int(os.read(start.descriptors[0], 10) or b"9")
@@ -51,10 +57,10 @@ def server() -> Iterator[Server]:
 class Child:
     """A child that ends with the status that is written to it."""
 
-    def __init__(self, channel: socket.socket, name: str) -> None:
+    def __init__(self, channel: socket.socket, name: str, **message: Any) -> None:
         reader, self.writer = os.pipe()
         self.output, writer = os.pipe()
-        send(channel, {"start": name, "word": "w"}, reader, writer)
+        send(channel, {"start": name, "word": "w", **message}, reader, writer)
         os.close(reader)
         os.close(writer)
         started = receive(channel)
@@ -112,6 +118,16 @@ def test_a_child_is_killed_on_request(server: Server):
     child = Child(server.channel, "a")
     send(server.channel, {"kill": "a"})
     assert receive(server.channel) == {"ended": "a", "status": -signal.SIGKILL}
+    child.close()
+
+
+@pytest.mark.parametrize("leave", ["getpid", "setpgrp", "setsid"])
+def test_what_a_child_started_ends_with_it(server: Server, leave: str):
+    child = Child(server.channel, "a", leave=leave)
+    started = child.read()
+    child.end(0)
+    assert receive(server.channel) == {"ended": "a", "status": 0}
+    wait_until(lambda: not Path(f"/proc/{started}").exists())
     child.close()
 
 

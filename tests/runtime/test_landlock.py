@@ -43,6 +43,36 @@ def test_reads_writes_removals_and_moves_outside_the_given_paths_fail(tmp_path: 
     assert (inside / "x").exists()
 
 
+ISOLATED_PROBE = """
+import json, os, pathlib, socket, sys
+from wellspring.runtime.landlock import restrict_files
+inside, parent = pathlib.Path(sys.argv[1]), os.getppid()
+reason = restrict_files([], [inside], isolated=True)
+def attempt(act):
+    try:
+        act()
+    except OSError as exc:
+        return type(exc).__name__
+    return "open"
+acts = [lambda: (inside / "x").write_text("x"), lambda: (inside / "x").rename(inside / "y"),
+        lambda: pathlib.Path("/dev/null").write_text("x"),
+        lambda: (inside / "l").symlink_to("x"), lambda: os.mkfifo(inside / "p"),
+        lambda: socket.socket(socket.AF_UNIX).bind(str(inside / "s")),
+        lambda: socket.create_connection(("127.0.0.1", 9)), lambda: os.kill(parent, 0),
+        lambda: open("/dev/shm/wellspring-test", "w"), lambda: open("/dev/ptmx", "r+b")]
+print(json.dumps([reason, *map(attempt, acts)]))
+"""
+
+
+def test_an_isolated_process_makes_no_links_and_reaches_no_other_process(tmp_path: Path):
+    if landlock.read_abi_version() < 6:
+        pytest.skip("this kernel's Landlock has no scopes")
+    done = subprocess.run(
+        [sys.executable, "-c", ISOLATED_PROBE, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == ["", *["open"] * 3, *["PermissionError"] * 7]
+
+
 def test_a_kernel_without_landlock_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(landlock, "syscall", lambda *_: -1)
     assert landlock.restrict_files([], [tmp_path]).startswith("this kernel has no Landlock")

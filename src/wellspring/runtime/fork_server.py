@@ -2,9 +2,9 @@
 
 A channel is a socket of sequenced packets. `{"start": ID, ...}` starts a child, which gets the descriptors that come
 with the message; the answers are `{"started": ID, "pid": N}` and, later, `{"ended": ID, "status": N}`.
-`{"kill": ID}` kills a child. On the first channel, `{"open": ...}` with one descriptor adds a channel. When a channel
-closes, its children are killed; when the first one closes, the server ends. The process starts no thread, because a
-fork copies only the thread that forks.
+`{"kill": ID}` kills a child. What a child started is killed with it, even in a session of its own. On the first
+channel, `{"open": ...}` with one descriptor adds a channel. When a channel closes, its children are killed; when the
+first one closes, the server ends. The process starts no thread, because a fork copies only the thread that forks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 MAX_MESSAGE_BYTES = 4096
@@ -26,6 +27,7 @@ FIRST_DESCRIPTOR = 3
 """The number of the first descriptor that a child gets; the others follow. 0, 1 and 2 are /dev/null."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(eq=False)
@@ -76,6 +78,8 @@ class ForkServer:
         wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        # What a child leaves behind becomes a child of this process.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         while self._first in self._channels:
             readable, _, _ = select.select([*(channel.socket for channel in self._channels), wake_reader], [], [])
             if wake_reader in readable:
@@ -140,6 +144,10 @@ class ForkServer:
                 if (status := _wait_ended(pid)) is not None:
                     channel.send({"ended": channel.children.pop(pid), "status": status})
         self._orphans = [pid for pid in self._orphans if _wait_ended(pid) is None]
+        expected = {*self._orphans, *(pid for channel in self._channels for pid in channel.children)}
+        for pid in _list_children() - expected:
+            os.kill(pid, signal.SIGKILL)
+            self._orphans.append(pid)
 
     def _close_channel(self, channel: Channel) -> None:
         _kill_groups(channel.children)
@@ -166,6 +174,14 @@ def _wait_ended(pid: int) -> int | None:
     _kill_groups([pid])
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
+
+
+def _list_children() -> set[int]:
+    """List the children of this process; none on a kernel that does not tell them."""
+    try:
+        return set(map(int, Path("/proc/thread-self/children").read_text(encoding="ascii").split()))
+    except FileNotFoundError:
+        return set()
 
 
 def _kill_groups(pids: Sequence[int] | dict[int, str]) -> None:

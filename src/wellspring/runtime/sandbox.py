@@ -11,11 +11,19 @@ from typing import Literal
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.landlock import read_abi_version, restrict_files
 from wellspring.runtime.privileges import detect_privileges, service_temp_dir
+from wellspring.runtime.seccomp import describe_seccomp, restrict_system_calls
 from wellspring.runtime.service_users import uid_range_path
 
 SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor"]
 
 SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
+CODE_SYSTEM_PATHS = (
+    *("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"),
+    *(f"/etc/{name}" for name in ("ld.so.cache", "localtime", "passwd", "group", "nsswitch.conf", "os-release")),
+    *(f"/proc/{name}" for name in ("self", "cpuinfo", "meminfo", "stat", "version", "filesystems", "sys/vm")),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup", "/sys/kernel/mm"),
+)
+"""What code of the project may read of the system: libraries, its own process, and the figures of the machine."""
 
 
 def confine_process(project: Project, *, role: SandboxRole, readable: Sequence[Path] = ()) -> str:
@@ -36,21 +44,23 @@ def confine_process(project: Project, *, role: SandboxRole, readable: Sequence[P
 
 
 def confine_project_code(folder: Path, readable: Sequence[Path]) -> str:
-    """Deny this process and its children, permanently, all files except the system's, these, and one folder to write.
+    """Deny this process, permanently, all files except these and one folder to write, sockets, and other processes.
 
     Returns as `confine_process` does.
     """
     tempfile.tempdir = str(folder)
-    return restrict_files((*_list_code_paths((folder, *readable)), *readable), (folder,))
+    reads = _list_code_paths((folder, *readable), system=CODE_SYSTEM_PATHS)
+    reasons = (restrict_files((*reads, *readable), (folder,), isolated=True), restrict_system_calls())
+    return "; ".join(filter(None, reasons))
 
 
-def _list_code_paths(needed: Sequence[Path]) -> list[Path]:
+def _list_code_paths(needed: Sequence[Path], system: Sequence[str] = SYSTEM_PATHS) -> list[Path]:
     """List the paths of the system, of the interpreter and of the installed code.
 
     A rule applies to everything below its path, so folders above those that are needed are left out: `python -m` adds
     one to the import path.
     """
-    paths = [Path(path) for path in (*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
+    paths = [Path(path) for path in (*system, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
     paths = [path for path in paths if not any(item.is_relative_to(path) for item in needed)]
     return [*paths, Path(sys.executable).resolve(), Path(__file__).parents[1]]
 
@@ -107,4 +117,6 @@ def describe_separation(project: Project) -> str:
         notes.append("the services read folders closed to other users (one capability, CAP_DAC_READ_SEARCH)")
     if read_abi_version() < 1:
         notes.append("this kernel has no Landlock, so only users and file modes protect files")
+    if missing := describe_seccomp():
+        notes.append(missing)
     return "; ".join(notes)
