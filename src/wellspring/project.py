@@ -285,7 +285,7 @@ _DERIVED_KEYS = frozenset({"root", "crash_at", "unread_sources"})
 
 def find_project_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: the cwd) with a wellspring.toml. Raises NotFound."""
-    start_folder = (start or Path.cwd()).absolute()
+    start_folder = (start or Path.cwd()).resolve()
     for folder in (start_folder, *start_folder.parents):
         if (folder / PROJECT_FILE).is_file():
             return folder
@@ -302,7 +302,8 @@ def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.en
     code of the package of its kind, which is imported to read them.
     Raises ProjectError that lists every mistake with its line; NotFound without a wellspring.toml.
     """
-    folder = root.absolute() if root is not None else find_project_root()
+    # Without links: what is written below it is found by folders that are opened one after the other.
+    folder = root.resolve() if root is not None else find_project_root()
     path = folder / PROJECT_FILE
     try:
         text = path.read_text(encoding="utf-8")

@@ -49,10 +49,10 @@ def test_a_secret_file_is_its_owners_alone_from_its_first_instant(project: Proje
     opened_files: list[int] = []
     real = os.open
 
-    def watched(path: Path, flags: int, mode: int = 0o777) -> int:
+    def watched(path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & os.O_CREAT:
             opened_files.append(mode)
-        return real(path, flags, mode)
+        return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", watched)
     old = os.umask(0)

@@ -111,7 +111,7 @@ def test_an_incident_that_cannot_be_written_is_in_the_ledger(project: Project, m
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wellspring.operations.incidents.write_atomically", fail)
+    monkeypatch.setattr("wellspring.operations.incidents.write_file", fail)
     with pytest.raises(Unavailable, match="the ledger has the incident"):
         store.open_incident("server:enclave", EXITED)
     monkeypatch.undo()

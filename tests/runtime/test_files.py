@@ -53,20 +53,6 @@ def test_an_exception_leaves_the_old_content_and_no_temporary_file(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_before_rename_gets_the_complete_file_under_a_private_name(tmp_path: Path):
-    path = tmp_path / "secret"
-    calls: list[tuple[bytes, str, bool]] = []
-    write_atomically(
-        path,
-        b"key",
-        mode=0o600,
-        before_rename=lambda temporary_path: calls.append(
-            (temporary_path.read_bytes(), mode_of(temporary_path), path.exists())
-        ),
-    )
-    assert calls == [(b"key", "0o600", False)]
-
-
 def test_create_once_keeps_the_first_content(tmp_path: Path):
     path = tmp_path / "key"
     create_once(path, b"first", mode=0o600)

@@ -12,6 +12,7 @@ from types import ModuleType
 from wellspring.bootstrap import open_ledger_index, open_ledger_tree
 from wellspring.errors import NotFound, Refused
 from wellspring.project import PROJECT_FILE, Project, load_project
+from wellspring.runtime.trusted_folder import remove_tree
 
 DEMO_MARKER = ".made-by-wellspring-demo"
 # Actions that a start, a stop or a new proof writes; they do not count as changes by a user.
@@ -46,7 +47,7 @@ def copy_example(folder: Path, *, before_removal: Callable[[Project], object] = 
             )
         if is_project:
             before_removal(load_project(folder))
-        shutil.rmtree(folder)
+        remove_tree(folder)
     shutil.copytree(find_example(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / DEMO_MARKER).touch()
 

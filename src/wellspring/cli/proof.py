@@ -39,9 +39,8 @@ def copy_pack(source: Path, destination: Path) -> None:
 
     Raises Refused if the folder holds anything else: evidence is not overwritten.
     """
-    import shutil
-
     from wellspring.errors import Refused
+    from wellspring.runtime.trusted_folder import copy_tree, remove_tree
 
     if destination.exists() and any(destination.iterdir()):
         existing_subject = _pack_subject(destination)
@@ -49,8 +48,9 @@ def copy_pack(source: Path, destination: Path) -> None:
             raise Refused(f"{destination} is not empty and is not a pack", fix="name a new folder with --out")
         if existing_subject != _pack_subject(source):
             raise Refused(f"{destination} holds the story of {existing_subject}", fix="name a new folder with --out")
-        shutil.rmtree(destination)
-    shutil.copytree(source, destination, dirs_exist_ok=True)
+        remove_tree(destination)
+    # The worker wrote the pack: no link in it is followed.
+    copy_tree(source, destination)
 
 
 def _pack_subject(pack: Path) -> str | None:

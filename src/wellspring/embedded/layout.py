@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-from functools import partial
 from pathlib import Path
 
 from wellspring.errors import Refused
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import ServicePrivileges, service_temp_dir
 from wellspring.runtime.service_users import SERVICE_SLOTS
+from wellspring.runtime.trusted_folder import create_folder, create_missing_folders, remove_tree, write_file
 
 JOURNAL_OWNERS = {"dispatcher": "worker", "enclave": "enclave", "api": "api", "sequencer": "sequencer"}
 """The services that have one journal, and the user of each."""
@@ -44,15 +42,13 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_SLOTS),
     ]
     for path, service, mode in owned:
-        path.mkdir(exist_ok=True)
-        privileges.set_owner(path, service, mode)
+        create_folder(path, mode, privileges.owner_of(service))
     for name in ("lineage", "metrics", "incidents", "incidents/history"):
         # Several services write here, each to its own file. The sticky bit prevents removal by another service.
-        (state / name).mkdir(exist_ok=True)
-        privileges.set_owner(state / name, None, 0o1775, group=privileges.users.telemetry_gid)
+        create_folder(state / name, 0o1775, privileges.owner_of(None, group=privileges.users.telemetry_gid))
     witness = project.root / project.witness.folder
-    witness.mkdir(parents=True, exist_ok=True)
-    privileges.set_owner(witness, "witness", 0o755)
+    create_missing_folders(witness.parent)
+    create_folder(witness, 0o755, privileges.owner_of("witness"))
 
 
 def list_worker_journals(project: Project) -> list[str]:
@@ -70,8 +66,9 @@ def ensure_ownership(project: Project) -> None:
             f"{project.root} is not a project: it has no {PROJECT_FILE}", fix="name a project with --project FOLDER"
         )
     try:
-        project.state_dir.mkdir(exist_ok=True)
-    except (PermissionError, FileExistsError):
+        if not os.path.lexists(project.state_dir):
+            create_missing_folders(project.state_dir)
+    except PermissionError:
         raise Refused(
             f"{project.state_dir} cannot be created",
             fix="run as the owner of the folder, and remove any file of that name",
@@ -92,10 +89,8 @@ def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
     """Create an empty folder for the sockets. Raises Refused if another user has created one of that name."""
     remove_runtime_dir(project)
     runtime = project.runtime_dir
-    runtime.mkdir(mode=0o700)
-    postgres = project.socket_path("postgres")
-    postgres.mkdir(mode=0o700)
-    privileges.set_owner(postgres, "postgres", 0o750)
+    create_folder(runtime, 0o700, must_be_new=True)
+    create_folder(project.socket_path("postgres"), 0o750, privileges.owner_of("postgres"))
     if privileges.separation == "user":
         # Writable by the servers that create a socket here, sticky, and searchable by every client.
         privileges.set_owner(runtime, None, 0o1771, group=privileges.users.socket_gid)
@@ -113,16 +108,14 @@ def remove_runtime_dir(project: Project) -> None:
             f"{runtime} was created by another user (uid {info.st_uid}, mode {stat.filemode(info.st_mode)})",
             fix="find out who created it and remove it: sockets are created only in a folder that wellspring owns",
         )
-    shutil.rmtree(runtime)
+    remove_tree(runtime)
 
 
 def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
     """Write a file atomically with mode 0600 from its creation on. service: its owner; None: the current user."""
-    write_atomically(
-        path, content, mode=0o600, before_rename=partial(privileges.set_owner, service=service, mode=0o600)
-    )
+    write_file(path, content, 0o600, privileges.owner_of(service))
 
 
 def write_public_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
     """Write a file atomically with mode 0644. service: its owner; None: the current user."""
-    write_atomically(path, content, before_rename=partial(privileges.set_owner, service=service, mode=0o644))
+    write_file(path, content, 0o644, privileges.owner_of(service))

@@ -32,6 +32,7 @@ from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.sandbox import confine_process
+from wellspring.runtime.trusted_folder import read_file, remove_file
 
 ASGI_APP = "mlflow.server.fastapi_app:app"
 _CERTIFICATE_DAYS = 30
@@ -82,7 +83,7 @@ def certificates_expiring(project: Project, now: datetime) -> bool:
 
     try:
         certificates = [
-            x509.load_pem_x509_certificate(path.read_bytes())
+            x509.load_pem_x509_certificate(read_file(path))
             for path in (mlflow_data_dir(project) / "server.pem", project.mlflow_files.client_path)
         ]
     except (FileNotFoundError, ValueError):
@@ -105,7 +106,7 @@ def renew_certificates(project: Project, privileges: ServicePrivileges, port: in
     on. Raises Unavailable if the server does not use its new certificate within a few seconds.
     """
     certificates = _issue_certificates()
-    former = (mlflow_data_dir(project) / "ca.pem").read_bytes()
+    former = read_file(mlflow_data_dir(project) / "ca.pem")
     # The newest authority is the first one.
     former = former[: former.index(_END_CERTIFICATE) + len(_END_CERTIFICATE)]
     _write_server_files(project, privileges, certificates, certificates.authority + former)
@@ -187,7 +188,7 @@ def _issue_certificates() -> _Certificates:
 def remove_certificates(project: Project) -> None:
     """Remove all certificate files; the next start creates new ones."""
     for path in (*project.mlflow_files, mlflow_data_dir(project) / "ca.pem", mlflow_data_dir(project) / "server.pem"):
-        path.unlink(missing_ok=True)
+        remove_file(path)
 
 
 def bind_mlflow_port() -> socket.socket:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import shutil
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from wellspring.embedded.layout import write_secret_file
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.trusted_folder import create_folder, remove_file, remove_tree
 from wellspring.runtime.unix_socket import UnixHTTPConnection
 
 CONFIG_TEMPLATE = """
@@ -72,8 +72,7 @@ def prepare_openbao(project: Project, privileges: ServicePrivileges) -> None:
     """Write the seal key (once) and the configuration of this start. Only OpenBao's uid can read them."""
     home = openbao_data_dir(project)
     data = home / "data"
-    data.mkdir(exist_ok=True)
-    privileges.set_owner(data, "keys", 0o700)
+    create_folder(data, 0o700, privileges.owner_of("keys"))
     if not seal_key_path(project).exists():
         write_secret_file(seal_key_path(project), secrets.token_bytes(32), privileges, "keys")
     certificate, key, authority = _create_listener_certs()
@@ -100,7 +99,7 @@ def prepare_openbao(project: Project, privileges: ServicePrivileges) -> None:
 def remove_listener_certs(project: Project) -> None:
     """Remove the certificate files of the TCP listener: OpenBao reads them once, at start."""
     for name in ("certificate", "key", "authority"):
-        (openbao_data_dir(project) / f"{name}.pem").unlink(missing_ok=True)
+        remove_file(openbao_data_dir(project) / f"{name}.pem")
 
 
 def fetch_health(project: Project) -> dict[str, Any] | None:
@@ -124,14 +123,11 @@ def is_openbao_active(project: Project) -> bool:
 def remove_openbao_data(project: Project) -> None:
     """Remove the storage of an unfinished bootstrap. The caller has checked that no data depends on its keys."""
     home = openbao_data_dir(project)
-    for name in ("data", "audit.log", "config.hcl"):
-        path = home / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    remove_tree(home / "data")
+    for name in ("audit.log", "config.hcl"):
+        remove_file(home / name)
     remove_listener_certs(project)
-    seal_key_path(project).unlink(missing_ok=True)
+    remove_file(seal_key_path(project))
 
 
 def _create_listener_certs() -> tuple[bytes, bytes, bytes]:

@@ -17,6 +17,7 @@ from wellspring.errors import CorruptedError
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.simulated_clock import SIMULATION_HOST
+from wellspring.runtime.trusted_folder import remove_file
 from wellspring.trust.identity.openbao import map_errors, open_client
 from wellspring.trust.ledger.tree import ORIGIN_HOST
 from wellspring_verify.notes import KIND_LOG, VerifierKey
@@ -101,7 +102,7 @@ def undo_bootstrap(project: Project) -> None:
     postgres.remove_postgres_data(project)
     # A log never changes its key: a log with another key needs another origin.
     for path in (project.vendor_dir / "authorized_keys", project.ledger_dir / "vkey", project.ledger_dir / "origin"):
-        path.unlink(missing_ok=True)
+        remove_file(path)
 
 
 class OpenBaoBootstrap:

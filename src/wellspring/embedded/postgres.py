@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import subprocess
 import threading
 import time
@@ -14,6 +12,15 @@ from wellspring.embedded.layout import write_public_file
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges, service_environment, service_temp_dir
+from wellspring.runtime.trusted_folder import (
+    FileOwner,
+    change_owners,
+    read_file,
+    remove_file,
+    remove_tree,
+    set_path_owner,
+    write_file,
+)
 
 DATABASE_ROLE = "enclave"
 # The only rule. No rule covers the superuser, so every login as superuser is rejected.
@@ -67,11 +74,16 @@ class PostgresSetup:
         self._nss_wrapper = find_nss_wrapper() if privileges.separation == "user" else None
         self._as_nobody = privileges.separation == "user" and self._nss_wrapper is None
 
+    @property
+    def data_owner(self) -> FileOwner | None:
+        """Owner of the files until `complete`; None if all services share one user."""
+        return FileOwner(_NOBODY, _NOBODY) if self._as_nobody else self._privileges.owner_of("postgres")
+
     def start_initdb(self) -> subprocess.Popen[bytes]:
         """Start initdb, without a superuser password and with every login rejected. `finish_initdb` waits for it."""
         data_dir = postgres_data_dir(self._project)
         if self._as_nobody:
-            os.chown(data_dir.parent, _NOBODY, _NOBODY)
+            set_path_owner(data_dir.parent, 0o700, FileOwner(_NOBODY, _NOBODY))
         argv = ["--pgdata", str(data_dir), "--username", "postgres", "--auth", "reject"]
         argv += ["--encoding", "UTF8", "--locale", "C", "--wal-segsize", "4", "--no-instructions"]
         return self._start_program("initdb", argv)
@@ -83,10 +95,9 @@ class PostgresSetup:
 
     def complete(self) -> None:
         """Give the folder to PostgreSQL's own user."""
-        top = postgres_data_dir(self._project).parent
-        for folder, _, names in os.walk(top):
-            for path in (Path(folder), *(Path(folder, name) for name in names)):
-                self._privileges.set_owner(path, "postgres", stat.S_IMODE(path.lstat().st_mode))
+        owner = self._privileges.owner_of("postgres")
+        if owner is not None:
+            change_owners(postgres_data_dir(self._project).parent, lambda _: owner)
 
     def _start_program(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         argv = [str(self._programs / name), *arguments]
@@ -129,9 +140,9 @@ def finish_initdb(project: Project, setup: PostgresSetup, initdb: subprocess.Pop
     """
     _wait_for_success(initdb, None, "initdb")
     folder = postgres_data_dir(project)
-    (folder / "pg_hba.conf").write_text(HBA_RULES, encoding="ascii")
-    with (folder / "postgresql.conf").open("a", encoding="ascii") as file:
-        file.write(POSTGRES_SETTINGS)
+    settings = read_file(folder / "postgresql.conf") + POSTGRES_SETTINGS.encode()
+    for name, content in (("pg_hba.conf", HBA_RULES.encode()), ("postgresql.conf", settings)):
+        write_file(folder / name, content, 0o600, setup.data_owner)
     create_role = f"CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}'"
     create_database = f"CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE}"
     setup.run_single_user("postgres", f"{create_role};\n\n{create_database};\n\n")
@@ -152,7 +163,7 @@ def remove_stale_lock(project: Project, *, timeout: float = 10.0) -> None:
                 fix="stop it: this supervisor did not start it",
             )
         pause.wait(0.05)
-    lock.unlink(missing_ok=True)
+    remove_file(lock)
 
 
 def _is_in_use(folder: Path) -> bool:
@@ -190,8 +201,7 @@ def is_postgres_ready(project: Project, programs: Path) -> bool:
 
 def remove_postgres_data(project: Project) -> None:
     """Remove the data folder of an unfinished bootstrap."""
-    if postgres_data_dir(project).exists():
-        shutil.rmtree(postgres_data_dir(project))
+    remove_tree(postgres_data_dir(project))
 
 
 def _wait_for_success(process: subprocess.Popen[bytes], stdin_data: bytes | None, name: str) -> None:

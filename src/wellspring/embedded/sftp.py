@@ -14,6 +14,7 @@ from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.process import build_argument_parser, find_source_paths
 from wellspring.runtime.sandbox import confine_process
+from wellspring.runtime.trusted_folder import create_missing_folders, read_file
 
 if TYPE_CHECKING:
     import asyncssh
@@ -45,9 +46,7 @@ def list_outboxes(project: Project) -> list[Path]:
 def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
     """Create the vendor's folder, outboxes and host key where they are missing."""
     for folder in (project.vendor_dir, *list_outboxes(project)):
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            privileges.set_owner(folder, None, 0o755)
+        create_missing_folders(folder)
     if not (project.vendor_dir / "host_key").exists():
         private, public = generate_ssh_key_pair()
         write_public_file(project.vendor_dir / "host_key.pub", public + b"\n", privileges, None)
@@ -62,7 +61,7 @@ def authorize_sftp_key(project: Project, public: bytes, privileges: ServicePrivi
 def bind_sftp_port(project: Project, privileges: ServicePrivileges) -> socket.socket:
     """Bind a free loopback port and write known_hosts with the host key for it. The port changes at each start."""
     listener = socket.create_server((LOOPBACK_ADDRESS, 0))
-    public = (project.vendor_dir / "host_key.pub").read_bytes().strip()
+    public = read_file(project.vendor_dir / "host_key.pub").strip()
     line = f"[{LOOPBACK_ADDRESS}]:{listener.getsockname()[1]} ".encode() + public + b"\n"
     write_public_file(project.vendor_dir / "known_hosts", line, privileges, None)
     return listener

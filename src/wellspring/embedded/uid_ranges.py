@@ -14,15 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wellspring.embedded.layout import write_public_file
-from wellspring.errors import Unavailable
+from wellspring.errors import Refused, Unavailable
 from wellspring.project import FIRST_UIDS, PROJECT_FILE, Project
-from wellspring.runtime.files import create_once
 from wellspring.runtime.privileges import ServicePrivileges, are_uids_mapped
 from wellspring.runtime.service_users import (
     SERVICE_SLOTS,
     ServiceUsers,
     read_first_uid,
     uid_range_path,
+)
+from wellspring.runtime.trusted_folder import (
+    FileOwner,
+    change_owners,
+    create_missing_folders,
+    remove_file,
+    write_file,
 )
 
 MACHINE_FOLDER = Path("/var/lib/wellspring/uid-ranges")
@@ -65,7 +71,7 @@ def release_uid_range(project: Project, *, folder: Path = MACHINE_FOLDER) -> Non
     first_uid = read_first_uid(uid_range_path(project))
     path = folder / str(first_uid)
     if first_uid is not None and os.geteuid() == 0 and path.is_file() and _read_holder(path) == str(project.root):
-        path.unlink()
+        remove_file(path)
 
 
 def _candidates(stored: int | None) -> Iterator[int]:
@@ -87,8 +93,8 @@ def _try_claim(folder: Path, first_uid: int, project: Project) -> bool:
             return True
         if (Path(holder) / PROJECT_FILE).is_file() and read_first_uid(_range_file_of(holder)) == first_uid:
             return False
-        path.unlink()
-    create_once(path, f"{project.root}\n".encode())
+        remove_file(path)
+    write_file(path, f"{project.root}\n".encode(), 0o644, replace=False)
     return True
 
 
@@ -97,13 +103,16 @@ def _range_file_of(root: str) -> Path:
 
 
 def _read_holder(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    return os.path.realpath(path.read_text(encoding="utf-8", errors="surrogateescape").strip())
 
 
 @contextmanager
 def _locked_folder(folder: Path) -> Iterator[None]:
     """Create the folder of the machine, and keep other projects from claiming a range meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    try:
+        create_missing_folders(folder)
+    except Refused as error:
+        raise Unavailable(f"no range of uids can be recorded in {folder}: {error.what}", fix=error.fix) from None
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -125,9 +134,4 @@ def _change_owners(project: Project, old: ServiceUsers, new: ServiceUsers) -> No
 
 def _map_owners(top: Path, uids: Mapping[int, int], gids: Mapping[int, int]) -> None:
     """Give each path at and below `top` to the uid and gid to which its own are mapped."""
-    for folder, folder_names, file_names in os.walk(top):
-        for path in (folder, *(os.path.join(folder, name) for name in (*folder_names, *file_names))):
-            info = os.lstat(path)
-            owner = uids.get(info.st_uid, info.st_uid), gids.get(info.st_gid, info.st_gid)
-            if owner != (info.st_uid, info.st_gid):
-                os.chown(path, *owner, follow_symlinks=False)
+    change_owners(top, lambda info: FileOwner(uids.get(info.st_uid, info.st_uid), gids.get(info.st_gid, info.st_gid)))

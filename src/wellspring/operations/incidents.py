@@ -6,11 +6,9 @@ reading the first folder costs the same in the second year. The files can be wri
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -23,8 +21,8 @@ from wellspring.records.incidents import Incident, IncidentAct, Severity
 from wellspring.records.observe import Recorder
 from wellspring.records.record import format_instant
 from wellspring.records.trust import Entry
-from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.trusted_folder import FileOwner, move_file, write_file
 
 RECENT = timedelta(days=1)
 """How long a healed incident is shown beside the open ones."""
@@ -117,7 +115,7 @@ class IncidentStore:
         folder = self._project.incidents_dir
         for incident in _read_folder(folder):
             if incident.opened_by == self._service and not _is_recent(incident, now):
-                os.replace(_incident_path(folder, incident), _incident_path(folder / _HISTORY, incident))
+                move_file(_incident_path(folder, incident), _incident_path(folder / _HISTORY, incident))
 
 
 def list_recent_incidents(project: Project, now: datetime) -> list[Incident]:
@@ -166,7 +164,7 @@ def restore_incidents(project: Project, entries: Iterable[Entry], now: datetime)
         folder = project.incidents_dir if _is_recent(incident, now) else project.incidents_dir / _HISTORY
         # Its service replaces the file later, which it may do only as its owner.
         service = None if incident.opened_by == "supervisor" else incident.opened_by
-        _write_incident(folder, incident, partial(privileges.set_owner, service=service, mode=0o644))
+        _write_incident(folder, incident, privileges.owner_of(service))
     return changed
 
 
@@ -190,10 +188,10 @@ def _incident_path(folder: Path, incident: Incident) -> Path:
     return folder / f"{incident.id}.json"
 
 
-def _write_incident(folder: Path, incident: Incident, before_rename: Callable[[Path], None] | None = None) -> None:
+def _write_incident(folder: Path, incident: Incident, owner: FileOwner | None = None) -> None:
     path = _incident_path(folder, incident)
     try:
-        write_atomically(path, incident.model_dump_json(indent=1).encode() + b"\n", before_rename=before_rename)
+        write_file(path, incident.model_dump_json(indent=1).encode() + b"\n", 0o644, owner)
     except OSError as exc:
         raise Unavailable(
             f"{path} cannot be written ({exc.strerror}); the ledger has the incident",

@@ -13,28 +13,21 @@ TEMPORARY_PREFIX = ".tmp-"
 """Names of unfinished files begin with this; a killed process leaves them behind."""
 
 
-def write_atomically(
-    path: Path, content: bytes, *, mode: int = 0o644, before_rename: Callable[[Path], None] | None = None
-) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write or replace a file: a temporary file in the same folder, fsync, rename, fsync of the folder.
 
-    mode: independent of the umask; until it is set, only this user can read the file. before_rename: gets the path of
-    the temporary file, for example to change its owner.
+    mode: independent of the umask; until it is set, only this user can read the file.
     """
-    with open_replacement(path, mode=mode, before_rename=before_rename) as file:
+    with open_replacement(path, mode=mode) as file:
         file.write(content)
 
 
 @contextmanager
-def open_replacement(
-    path: Path, *, mode: int = 0o644, before_rename: Callable[[Path], None] | None = None
-) -> Generator[BinaryIO]:
+def open_replacement(path: Path, *, mode: int = 0o644) -> Generator[BinaryIO]:
     """Yield a new file that replaces `path` at the end of the block; after an exception `path` is unchanged."""
     with _open_temporary(path.parent) as (file, temporary_path):
         yield file
         _sync_file(file, mode)
-        if before_rename is not None:
-            before_rename(temporary_path)
         os.replace(temporary_path, path)
     fsync_folder(path.parent)
 

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from wellspring.project import Project
 from wellspring.runtime.service_users import ServiceUsers, read_service_users
+from wellspring.runtime.trusted_folder import FileOwner, set_path_owner
 
 
 class ServicePrivileges(NamedTuple):
@@ -52,13 +53,20 @@ class ServicePrivileges(NamedTuple):
                 command_line += ["--securebits=+no_setuid_fixup"]
         return [*command_line, "--", *argv]
 
+    def owner_of(self, service: str | None, *, group: int | None = None) -> FileOwner | None:
+        """Return the owner of what a service writes; None if all services share one user.
+
+        service: None for the user of the supervisor. group: instead of the group of the service.
+        """
+        if self.separation != "user":
+            return None
+        if service is None:
+            return FileOwner(os.geteuid(), os.getegid() if group is None else group)
+        return FileOwner(self.users.uid_of(service), self.users.gid_of(service) if group is None else group)
+
     def set_owner(self, path: Path, service: str | None, mode: int, *, group: int | None = None) -> None:
-        """Make a service the owner of a path and set its mode. service: None for the user of the supervisor."""
-        if self.separation == "user":
-            user_id = os.geteuid() if service is None else self.users.uid_of(service)
-            group_id = group if group is not None else (os.getegid() if service is None else self.users.gid_of(service))
-            os.chown(path, user_id, group_id, follow_symlinks=False)
-        os.chmod(path, mode)
+        """Make a service the owner of a path and set its mode; no link is followed. service, group: as `owner_of`."""
+        set_path_owner(path, mode, self.owner_of(service, group=group))
 
 
 def detect_privileges(project: Project) -> ServicePrivileges:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.run_state import RunState, ServerState, read_run_state
+from wellspring.runtime.trusted_folder import create_missing_folders, open_appending, remove_file, remove_tree
 from wellspring.stores.online.registry import needs_embedded_server
 from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
 from wellspring.trust import policy
@@ -122,8 +122,7 @@ def clean_project(project: Project) -> list[Path]:
             raise Refused(f"{path} does not lie inside {project.root}", fix="remove it manually")
     uid_ranges.release_uid_range(project)
     for path in targets:
-        if path.exists():
-            shutil.rmtree(path)
+        if remove_tree(path):
             removed.append(path)
     return removed
 
@@ -190,10 +189,10 @@ def _startup_lock(project: Project) -> Generator[int]:
 
 def _launch_supervisor(project: Project, lock: int, progress: Callable[[str], None]) -> RunState:
     logs = project.state_dir / "logs"
-    logs.mkdir(exist_ok=True)
+    create_missing_folders(logs)
     report_reader, report_writer = os.pipe()
     try:
-        with (logs / "supervisor.log").open("ab") as log:
+        with open_appending(logs / "supervisor.log") as log:
             argv = [sys.executable, "-P", "-m", "wellspring.supervisor.client", "--project", str(project.root)]
             subprocess.run(
                 [*argv, "--report", str(report_writer), "--lock", str(lock)],
@@ -279,7 +278,7 @@ def _stop_running(project: Project, running: RunState | None) -> None:
             if not wait_for_exit(server, 10):
                 os.kill(server.pid, signal.SIGKILL)
                 wait_for_exit(server, 5)
-    (project.state_dir / "run.json").unlink(missing_ok=True)
+    remove_file(project.state_dir / "run.json")
     layout.remove_runtime_dir(project)
 
 

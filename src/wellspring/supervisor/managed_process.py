@@ -17,6 +17,7 @@ from wellspring.errors import Unavailable
 from wellspring.records.record import Digest
 from wellspring.runtime.process_identity import is_same_process, process_start_time
 from wellspring.runtime.run_state import ServerState
+from wellspring.runtime.trusted_folder import open_appending
 
 TAIL_LINES = 20
 _POLL_SECONDS = 0.02
@@ -52,7 +53,7 @@ class ManagedProcess:
 
     def start(self, command: Sequence[str], environment: dict[str, str], stdin_data: bytes | None = None) -> None:
         """Start the process and append its output to the log. stdin_data: its whole standard input."""
-        with self.log_path.open("ab") as log:
+        with open_appending(self.log_path) as log:
             self.log_offset = log.tell()
             self.process = subprocess.Popen(
                 command,

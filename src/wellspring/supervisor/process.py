@@ -25,10 +25,10 @@ from wellspring.project import Project, hash_sections
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
-from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import ServicePrivileges, detect_privileges, service_environment
 from wellspring.runtime.run_state import RunState, ServerState, select_settings
 from wellspring.runtime.simulated_clock import check_clock, open_clock
+from wellspring.runtime.trusted_folder import remove_file
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -224,7 +224,7 @@ class Supervisor:
         """Write the running servers to run.json and return them."""
         running = self._run_state()
         content = json.dumps(running.model_dump(mode="json"), indent=1, sort_keys=True)
-        write_atomically(self.project.state_dir / "run.json", content.encode())
+        layout.write_public_file(self.project.state_dir / "run.json", content.encode(), self._privileges, None)
         return running
 
     def stop_all(self) -> None:
@@ -233,7 +233,7 @@ class Supervisor:
             with self._recorded_action("stop", child):
                 child.stop()
         self._recorder_stack.close()
-        (self.project.state_dir / "run.json").unlink(missing_ok=True)
+        remove_file(self.project.state_dir / "run.json")
         openbao.remove_listener_certs(self.project)
         mlflow.remove_certificates(self.project)
         layout.remove_runtime_dir(self.project)
