@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine, median, percentile, render_table, write_result
+from tests.builders.journal_keys import journal_key
 from wellspring.records.clock import SystemClock
 from wellspring.records.trust import Ref
 from wellspring.trust.ledger.journal import Journal, list_segments
@@ -73,7 +74,7 @@ def main() -> int:
 
 
 def _journal(folder: Path, threads: int) -> dict[str, float]:
-    journal = Journal(folder, "bench", tenant="wellspring-benefits", clock=SystemClock())
+    journal = Journal(folder, journal_key("worker"), tenant="wellspring-benefits", clock=SystemClock())
 
     def append(number: int) -> None:
         journal.append_entry(

@@ -38,6 +38,7 @@ from pydantic import JsonValue
 from benchmarks.answers import append_answer, build_answer, write_journal
 from benchmarks.machine import describe_machine, percentile, render_table, write_result
 from benchmarks.peers import merkle_tree
+from tests.builders.journal_keys import SERVICE_KEYS, journal_key
 from tests.builders.ledger import LocalSigner
 from wellspring.records.clock import Clock, SystemClock
 from wellspring.records.trust import Ref
@@ -100,6 +101,7 @@ class BenchLog:
             signer=LocalSigner(),
             witness=LocalWitness(folder / "witness", clock=self.clock),
             index=self.index,
+            service_keys=SERVICE_KEYS,
             crash_point=self._note_point,
         )
         register_log(folder / "witness", self.sequencer.verifier_key())
@@ -107,7 +109,7 @@ class BenchLog:
     def open_journal(self, service: str) -> Journal:
         """Open a journal, which removes what is packed."""
         count = partial(count_packed_lines, self.folder / "ledger", service)
-        return Journal(self.journals, service, tenant="acme", clock=self.clock, count_packed=count)
+        return Journal(self.journals, journal_key(service), tenant="acme", clock=self.clock, count_packed=count)
 
     def open_packer(self, own: Journal) -> LinePacker:
         """Open a packer that records its packs in a journal."""
@@ -219,7 +221,7 @@ def measure_bytes(folder: Path, answers: int, rate: int) -> dict[str, float]:
 def measure_latency(folder: Path, rate: int, seconds: float) -> Latency:
     """Append answers at a rate, with the sequencer's loop beside, and return how late each was in the log."""
     log, stop, draw = BenchLog(folder), threading.Event(), random.Random(1)
-    journal = Journal(log.journals, "api", tenant="acme", clock=log.clock)
+    journal = Journal(log.journals, journal_key("api"), tenant="acme", clock=log.clock)
     log.sequencer.integrate()
     durable: dict[int, float] = {}
     arrivals = _arrivals(rate, seconds, draw)
@@ -323,7 +325,7 @@ def _arrivals(rate: int, seconds: float, draw: random.Random) -> Iterator[float]
 
 
 def _journal_rate(folder: Path, threads: int, count: int) -> float:
-    journal = Journal(folder, "api", tenant="acme", clock=SystemClock())
+    journal = Journal(folder, journal_key("api"), tenant="acme", clock=SystemClock())
     started = time.perf_counter()
     workers = [
         threading.Thread(target=lambda: [append_answer(journal, number) for number in range(count // threads)])

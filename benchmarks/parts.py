@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from benchmarks.machine import time_call
 from benchmarks.vendor import Vendor
 from tests.builders import lakes
+from tests.builders.journal_keys import SERVICE_KEYS, journal_key
 from wellspring.data.formats import csv
 from wellspring.data.intake.duplicates import find_repeated_rows
 from wellspring.data.intake.originals import store_original
@@ -171,12 +172,13 @@ def _ledger(folder: Path, tenant: str, entries: int) -> Any:
         signer=_LocalSigner(),
         witness=LocalWitness(folder / "witness", clock=clock),
         index=index,
+        service_keys=SERVICE_KEYS,
         crash_point=lambda _: None,
     )
     register_log(folder / "witness", sequencer.verifier_key())
 
     def write() -> None:
-        journal = Journal(folder / "journals", "worker", tenant=tenant, clock=clock)
+        journal = Journal(folder / "journals", journal_key("worker"), tenant=tenant, clock=clock)
         for number in range(entries):
             journal.append_entry(
                 actor="service:worker",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, cast
 
 from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
+from wellspring_verify.entry_signature import service_of
 from wellspring_verify.leaf import parse_leaf
 
 ENTRY_PHASES = ("done", "intent", "failed", "refused")
@@ -20,6 +21,8 @@ ACTION_WRITERS = {
 
 A service that runs several jobs at a time has a journal for each: `worker`, `worker-2`.
 """
+SIGNATURE = "signature"
+"""The member of an entry that is not in the entry of an answer (`entry_signature`)."""
 _ENTRY_FIELDS: dict[str, tuple[type, ...]] = {
     "version": (int,),
     "service": (str,),
@@ -61,12 +64,12 @@ class PackEntry(NamedTuple):
     outputs: tuple[PackRef, ...]
     facts: dict[str, CanonicalValue]
     intent: str | None = None
+    signature: CanonicalValue = None
 
     @property
     def owner(self) -> str:
         """The service to which the journal belongs: `worker` for the journals `worker` and `worker-2`."""
-        name, dash, number = self.service.rpartition("-")
-        return name if dash and number.isascii() and number.isdecimal() else self.service
+        return service_of(self.service)
 
     @property
     def id(self) -> str:
@@ -76,7 +79,7 @@ class PackEntry(NamedTuple):
 def parse_entry(tree_index: int, content: bytes) -> PackEntry:
     """Read the bytes of one entry. Raises MalformedError unless they are canonical, with exactly an entry's fields."""
     value = loads_canonical(content)
-    if not isinstance(value, dict) or value.keys() != _ENTRY_FIELDS.keys():
+    if not isinstance(value, dict) or value.keys() - {SIGNATURE} != _ENTRY_FIELDS.keys():
         raise MalformedError("it does not have the fields of an entry")
     if any(type(value[name]) not in kinds for name, kinds in _ENTRY_FIELDS.items()):
         raise MalformedError("a field of the entry has a wrong type")
@@ -97,6 +100,7 @@ def parse_entry(tree_index: int, content: bytes) -> PackEntry:
         outputs=_parse_refs(cast("list[CanonicalValue]", value["outputs"])),
         facts=cast("dict[str, CanonicalValue]", value["facts"]),
         intent=cast("str | None", value["intent"]),
+        signature=value.get(SIGNATURE),
     )
 
 

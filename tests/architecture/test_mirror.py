@@ -32,6 +32,7 @@ ELSEWHERE = {
     "wellspring/records/incidents.py": "frozen records; tests/operations/test_incidents.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
     "wellspring/bootstrap/enclave_ports.py": "tests/enclave/test_app.py",
+    "wellspring/bootstrap/sequencer_ports.py": "tests/journeys/test_log_growth.py",
     "wellspring/bootstrap/job_ports.py": "tests/journeys/test_jobs.py",
     "wellspring/bootstrap/serving_ports.py": "tests/api/test_server.py",
     "wellspring/worker/job_request.py": "a record without behavior; tests/worker/test_warm_client.py",

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.builders.journal_keys import journal_key
 from tests.builders.memory_secrets import MemorySecrets
 from tests.builders.recording_step import FixedClock
 from wellspring import bootstrap
@@ -42,7 +43,7 @@ def project_value(tmp_path: Path) -> Project:
 def test_records_need_no_server_and_write_the_services_own_journal(project_value: Project):
     clock = FixedClock()
     with (
-        open_ledger(project_value, service="worker", clock=clock) as records,
+        open_ledger(project_value, journal_key("worker"), clock=clock) as records,
         records.step("prove", "drop:1", facts={"n": 1}),
     ):
         pass
@@ -62,15 +63,15 @@ def test_an_online_store_gets_the_login_of_the_service_or_an_empty_one():
 
 
 def test_an_empty_ledger_answers_with_nothing(project_value: Project):
-    with open_ledger(project_value) as records:
+    with open_ledger(project_value, journal_key("worker")) as records:
         assert records.tree.size == 0
         assert records.index.list_entries() == []
 
 
 def test_the_journal_is_let_go_also_when_the_run_fails(project_value: Project):
-    with pytest.raises(KeyError), open_ledger(project_value):
+    with pytest.raises(KeyError), open_ledger(project_value, journal_key("worker")):
         raise KeyError
-    with open_ledger(project_value):
+    with open_ledger(project_value, journal_key("worker")):
         pass
 
 
@@ -86,7 +87,7 @@ def test_with_the_servers_down_the_platform_does_not_open_and_leaks_no_descripto
 
 
 def test_an_assembly_is_frozen(project_value: Project):
-    with open_ledger(project_value) as records, pytest.raises(dataclasses.FrozenInstanceError):
+    with open_ledger(project_value, journal_key("worker")) as records, pytest.raises(dataclasses.FrozenInstanceError):
         records.clock = FixedClock()  # type: ignore[misc]
 
 
@@ -97,7 +98,7 @@ def test_two_projects_live_in_one_process(project_value: Project, tmp_path: Path
     second = load_project(second_value)
     for folder in (second.journals_dir, second.ledger_dir, second.state_dir / "metrics", second.state_dir / "lineage"):
         folder.mkdir(parents=True)
-    with open_ledger(project_value) as item, open_ledger(second) as two:
+    with open_ledger(project_value, journal_key("worker")) as item, open_ledger(second, journal_key("worker")) as two:
         for records in (item, two):
             with records.step("prove", "drop:1"):
                 pass

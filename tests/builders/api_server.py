@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.builders.journal_keys import journal_key
 from tests.builders.recording_step import FixedClock
 from tests.builders.released_model import NOW, Released
 from wellspring import project
@@ -49,7 +50,7 @@ class RunningApi:
         (folder / ".wellspring").mkdir()
         self.project: Project = project.load_project(folder, environ={})
         self.clock = FixedClock(NOW)
-        self.journal = journal.Journal(self.project.journals_dir, "api", tenant="acme", clock=self.clock)
+        self.journal = journal.Journal(self.project.journals_dir, journal_key("api"), tenant="acme", clock=self.clock)
         self.step = StepRecorder(
             service="api",
             actor="service:api",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.builders.journal_keys import journal_key
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
 from tests.builders.recording_step import FixedClock
@@ -128,7 +129,7 @@ class ProjectFixture:
         clock = clock or self.clock
         project = load_project(self.folder)
         self.store = self.database.store()
-        self.journal = Journal(project.journals_dir, "enclave", tenant=project.tenant, clock=clock)
+        self.journal = Journal(project.journals_dir, journal_key("enclave"), tenant=project.tenant, clock=clock)
         self.step = StepRecorder(
             service="enclave",
             actor="service:enclave",

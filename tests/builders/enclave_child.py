@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.builders.enclave import source
+from tests.builders.journal_keys import journal_key
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
 from tests.builders.recording_step import FixedClock
@@ -26,7 +27,7 @@ if __name__ == "__main__":
         service="enclave",
         actor="service:enclave",
         tenant=project.tenant,
-        journal=Journal(project.journals_dir, "enclave", tenant=project.tenant, clock=clock),
+        journal=Journal(project.journals_dir, journal_key("enclave"), tenant=project.tenant, clock=clock),
         metrics=StepMetrics(project.state_dir / "metrics", "enclave"),
         lineage=LineageWriter(project.state_dir / "lineage" / "enclave.jsonl", project.name),
         clock=clock,

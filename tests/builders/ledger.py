@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import JsonValue
 
+from tests.builders.journal_keys import SERVICE_KEYS, journal_key
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.records.trust import Entry, EntryPhase, Ref
 from wellspring.stores.objects.disk import DiskBlobStore
@@ -63,6 +64,7 @@ class Ledger:
             signer=signer or LocalSigner(),
             witness=self.witness,
             index=self.index,
+            service_keys=SERVICE_KEYS,
             crash_point=reached,
         )
         register_log(folder / "witness", self.sequencer.verifier_key())
@@ -72,7 +74,7 @@ class Ledger:
         if service not in self._journals:
             self._journals[service] = Journal(
                 self.journals,
-                service,
+                journal_key(service),
                 tenant="acme",
                 clock=self.clock,
                 count_packed=partial(count_packed_lines, self.folder / "ledger", service),

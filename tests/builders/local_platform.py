@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from tests.builders.journal_keys import SERVICE_KEYS, journal_key
 from tests.builders.ledger import LocalSigner
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
@@ -111,7 +112,9 @@ class LocalProject:
         self._stack = ExitStack()
         store = database.store()
         self._stack.callback(store.close)
-        step = self._stack.enter_context(open_recorder(self.project, "enclave", clock=self.clock, crash_at=None))
+        step = self._stack.enter_context(
+            open_recorder(self.project, journal_key("enclave"), clock=self.clock, crash_at=None)
+        )
         self.enclave = Enclave(
             EnclaveDependencies(
                 project=self.project,
@@ -141,7 +144,7 @@ class LocalProject:
         project, clock = self.project, self.clock
         tree = open_ledger_tree(project)
         index = LedgerIndex(project.ledger_dir / "index.sqlite", tree, project.journals_dir)
-        with open_recorder(project, "worker", clock=clock, crash_at=None) as step, ExitStack() as stack:
+        with open_recorder(project, journal_key("worker"), clock=clock, crash_at=None) as step, ExitStack() as stack:
             ledger = LedgerAccess(project=project, clock=clock, tree=tree, index=index, step=step)
             sequencer = Sequencer(
                 paths=self._paths,
@@ -150,6 +153,7 @@ class LocalProject:
                 signer=self._signer,
                 witness=self._witness,
                 index=index,
+                service_keys=SERVICE_KEYS,
                 crash_point=step.crash_point,
             )
             if not self._is_registered:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.builders import projects
+from wellspring.bootstrap import request_journal_key
 from wellspring.embedded import layout, openbao_setup
 from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import CorruptedError, Refused
@@ -16,7 +17,10 @@ from wellspring.project import Project
 from wellspring.runtime import privileges
 from wellspring.supervisor import client as client_module
 from wellspring.trust.identity.openbao import login_service, map_errors, open_client
+from wellspring.trust.ledger.journal_key import read_service_keys
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+from wellspring_verify.canonical import dumps_canonical
+from wellspring_verify.entry_signature import SIGNED_SERVICES, find_signature_fault
 from wellspring_verify.notes import KIND_LOG, parse_verifier_key
 
 pytestmark = pytest.mark.live
@@ -166,6 +170,25 @@ def test_only_the_sequencer_signs_for_the_log(project: Project, role: str):
         if role != "worker":
             with pytest.raises(Refused):
                 ask(project, session.client.token, "post", "transit/sign/models", input="eA==")
+
+
+@pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
+def test_a_service_certifies_only_the_keys_of_its_own_journals(project: Project, role: str):
+    keys = read_service_keys(project.state_dir)
+    with projects.login_with_credential(project, openbao_setup.issue_secret_id(project, role)) as session:
+        for service in SIGNED_SERVICES:
+            if service != role:
+                with pytest.raises(Refused):
+                    request_journal_key(session, service)
+                continue
+            unsigned = {"service": service, "subject": ""}
+            signature = request_journal_key(session, service).sign_line(dumps_canonical(unsigned)).model_dump()
+            content = dumps_canonical({**unsigned, "signature": signature})
+            assert find_signature_fault(service, content, signature, keys) == ""
+
+
+def test_the_supervisor_signs_its_own_journal(project: Project):
+    assert openbao_setup.request_supervisor_key(project).journal == "supervisor"
 
 
 def test_secret_files_have_mode_0600_and_their_owner(project: Project):

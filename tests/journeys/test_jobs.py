@@ -189,7 +189,7 @@ def test_a_second_worker_is_refused(project: ProjectFixture):
     code = (
         "import socket\nfrom wellspring.errors import Unavailable\nfrom wellspring.worker import app\n"
         "own, remote = socket.socketpair()\n"
-        "try:\n    app.run_worker_service(project, own, app.CredentialClient(remote))\n"
+        "try:\n    app.run_worker_service(project, own, app.CredentialClient(remote), None)\n"
         "except Unavailable as error:\n    print(error.what)"
     )
     ran = run_as(project.project, "worker", code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
@@ -15,6 +16,7 @@ import pytest
 
 from tests.builders import projects
 from wellspring.bootstrap import open_ledger_tree
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
@@ -28,8 +30,14 @@ from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 pytestmark = pytest.mark.live
 CADENCE = 3.0
 WRITE = """
-from wellspring.bootstrap import open_ledger
-with open_ledger(project) as ledger, ledger.step("replay", sys.argv[1]):
+import json
+from wellspring.bootstrap import open_ledger, request_journal_key
+from wellspring.trust.identity.openbao import login_service
+credential = json.loads(sys.argv[2])
+socket = project.socket_path("openbao")
+with login_service(socket, role_id=credential["role_id"], wrapped_secret_id=credential["wrapped"]) as session:
+    key = request_journal_key(session, "worker")
+with open_ledger(project, key) as ledger, ledger.step("replay", sys.argv[1]):
     pass
 """
 
@@ -55,7 +63,7 @@ def log_index(project: Project) -> LedgerIndex:
 
 def write_entry(project: Project, subject: str) -> None:
     """Write one entry into the journal of the worker, without asking for its integration."""
-    written = projects.run_as(project, "worker", WRITE, subject)
+    written = projects.run_as(project, "worker", WRITE, subject, json.dumps(issue_secret_id(project, "worker")))
     assert written.returncode == 0, written.stderr
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.builders import synthetic_world
 from tests.builders.entry_index import Index
+from tests.builders.journal_keys import journal_key
 from tests.builders.recording_step import FixedClock, RecordingStep
 from wellspring.bootstrap import LedgerAccess, open_ledger
 from wellspring.data.intake.drop_index import DropIndex
@@ -31,7 +32,7 @@ def ledger(tmp_path: Path) -> Iterator[LedgerAccess]:
     project = load_project(tmp_path)
     for folder in (project.journals_dir, project.ledger_dir, project.lake_dir, tmp_path / "models"):
         folder.mkdir(parents=True)
-    with open_ledger(project, clock=FixedClock()) as access:
+    with open_ledger(project, journal_key("worker"), clock=FixedClock()) as access:
         yield access
 
 

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from wellspring.stores.locks.port import WriteFence
     from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
+    from wellspring.trust.identity.openbao import OpenBaoSession
     from wellspring.trust.keys.port import LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
+    from wellspring.trust.ledger.journal_key import JournalKey
     from wellspring.trust.ledger.remote_sequencer import LogSequencer
-    from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.tree import MerkleTree
     from wellspring.trust.secrets.port import SecretStore
     from wellspring.trust.vault.port import IntakeService
@@ -121,14 +122,34 @@ class ReleaseLoaders(NamedTuple):
     load_token_domains: Callable[[], TokenDomains]
 
 
+def request_journal_key(session: OpenBaoSession, journal: str) -> JournalKey:
+    """Make the key with which this process signs the lines of a journal, certified by the role that is logged in.
+
+    Raises Refused if the journal is of another service than the role, Unavailable when OpenBao does not respond.
+    """
+    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.ledger.journal_key import create_journal_key, service_key_name
+
+    return create_journal_key(journal, OpenBaoSigner(session, service_key_name(journal)).sign)
+
+
+def login_for_journal_key(project: Project, credential: Credential, journal: str) -> JournalKey:
+    """Log in, make the key of a journal, and log out. Raises as `request_journal_key`."""
+    from wellspring.trust.identity.openbao import login_service
+
+    socket = project.socket_path("openbao")
+    with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
+        return request_journal_key(session, journal)
+
+
 @contextmanager
 def open_recorder(
-    project: Project, service: str, *, clock: Clock, crash_at: str | None, run: RunIdentity | None = None
+    project: Project, key: JournalKey, *, clock: Clock, crash_at: str | None, run: RunIdentity | None = None
 ) -> Iterator[StepRecorder]:
     """Open the journal, the metrics and the lineage of a service, and the recorder that writes them.
 
-    service: the name of the journal. run: the job that records; the actor of its entries is `service:worker`, also in
-    the journal `worker-2`. crash_at: the crash point at which the process kills itself, in crash tests; None for a
+    key: of the journal, which it names. run: the job that records; the actor of its entries is `service:worker`, also
+    in the journal `worker-2`. crash_at: the crash point at which the process kills itself, in crash tests; None for a
     process that they spare.
     """
     from wellspring.observe.lineage import LineageWriter
@@ -138,10 +159,11 @@ def open_recorder(
     from wellspring.trust.ledger.journal import Journal
     from wellspring.trust.ledger.journal_state import count_packed_lines
 
+    service = key.journal
     with ExitStack() as stack:
         journal = Journal(
             project.journals_dir,
-            service,
+            key,
             tenant=project.tenant,
             clock=clock,
             count_packed=partial(count_packed_lines, project.ledger_dir, service),
@@ -190,11 +212,11 @@ def open_ledger_reader(project: Project, *, clock: Clock | None = None) -> Ledge
 
 @contextmanager
 def open_ledger(
-    project: Project, *, service: str = "worker", clock: Clock | None = None, run: RunIdentity | None = None
+    project: Project, key: JournalKey, *, clock: Clock | None = None, run: RunIdentity | None = None
 ) -> Iterator[LedgerAccess]:
     """Open the ledger for reading and the journal of a service for writing."""
     reader = open_ledger_reader(project, clock=clock)
-    with open_recorder(project, service, clock=reader.clock, crash_at=project.crash_at, run=run) as step:
+    with open_recorder(project, key, clock=reader.clock, crash_at=project.crash_at, run=run) as step:
         yield LedgerAccess(project=project, clock=reader.clock, tree=reader.tree, index=reader.index, step=step)
 
 
@@ -221,9 +243,11 @@ def open_platform(
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
     openbao = project.socket_path("openbao")
-    with open_ledger(project, service=service, clock=clock, run=run) as ledger, ExitStack() as stack:
+    with ExitStack() as stack:
         session = login_service(openbao, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
+        key = request_journal_key(session, service)
+        ledger = stack.enter_context(open_ledger(project, key, clock=clock, run=run))
         lake = stack.enter_context(closing(open_lake(project, ledger.clock, fence)))
         drops = stack.enter_context(closing(DropIndex(project.lake_dir / DROPS_FILE, ledger.index)))
         recorded_tables = open_recorded_tables(project, fence)
@@ -369,31 +393,3 @@ def open_models(platform: Platform | ReadPorts) -> ModelPorts:
             platform.fence if isinstance(platform, Platform) else ReadOnlyFence(),
         ),
     )
-
-
-@contextmanager
-def open_sequencer(
-    ledger: LedgerAccess, credential: Credential, *, on_login_lost: Callable[[], None] | None = None
-) -> Iterator[Sequencer]:
-    """Log in and open the sequencer. Raises Unavailable when OpenBao is down, Refused for an invalid login.
-
-    on_login_lost: called from another thread when OpenBao no longer accepts the login.
-    """
-    from wellspring.trust.identity.openbao import login_service
-    from wellspring.trust.keys.openbao import OpenBaoSigner
-    from wellspring.trust.ledger.sequencer import Sequencer
-    from wellspring.trust.ledger.witness import RemoteWitness
-
-    socket, paths = ledger.project.socket_path("openbao"), ledger.tree.paths
-    with login_service(
-        socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped, on_lost=on_login_lost
-    ) as session:
-        yield Sequencer(
-            paths=paths,
-            journals=ledger.project.journals_dir,
-            origin=paths.read("origin").decode().strip(),
-            signer=OpenBaoSigner(session),
-            witness=RemoteWitness(ledger.project.socket_path("witness")),
-            index=ledger.index,
-            crash_point=ledger.step.crash_point,
-        )

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wellspring.bootstrap import open_recorder
+from wellspring.bootstrap import open_recorder, request_journal_key
 from wellspring.records.clock import Clock
 from wellspring.runtime.simulated_clock import open_clock
 
@@ -64,7 +64,9 @@ def open_enclave_ports(
         yield EnclavePorts(
             project=project,
             clock=clock,
-            step=stack.enter_context(open_recorder(project, "enclave", clock=clock, crash_at=project.crash_at)),
+            step=stack.enter_context(
+                open_recorder(project, request_journal_key(session, "enclave"), clock=clock, crash_at=project.crash_at)
+            ),
             secrets=secrets,
             keys=OpenBaoDataKeys(session),
             tokenization_keys=OpenBaoDataKeys(session, client=key_client),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wellspring.bootstrap import open_ledger, open_release_loaders, read_store_login
+from wellspring.bootstrap import open_ledger, open_release_loaders, read_store_login, request_journal_key
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.runtime.process import Credential
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def open_serving(
     project: Project, credential: Credential, *, clock: Clock | None = None
 ) -> Iterator[ServiceDependencies]:
-    """Log in, read the secrets of the API, log out, and open what the prediction service uses.
+    """Log in, read the secrets of the API and get a journal key, log out, and open what the prediction service uses.
 
     Raises Unavailable when OpenBao is down, Refused for an invalid login. Predictions do not need OpenBao.
     """
@@ -39,7 +39,8 @@ def open_serving(
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
         store_login = read_store_login(online_store, "api", OpenBaoSecretStore(session))
         model_public_key = OpenBaoSigner(session, "models").public_key()
-    with open_ledger(project, service="api", clock=clock) as ledger:
+        journal_key = request_journal_key(session, "api")
+    with open_ledger(project, journal_key, clock=clock) as ledger:
         step, clock = ledger.step, ledger.clock
         origin = ledger.tree.paths.read("origin").decode().strip()
         model_key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, model_public_key)

@@ -19,13 +19,16 @@ from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.simulated_clock import SIMULATION_HOST
 from wellspring.runtime.trusted_folder import remove_file
 from wellspring.trust.identity.openbao import map_errors, open_client
+from wellspring.trust.keys.openbao import sign_in_transit
+from wellspring.trust.ledger.journal_key import SERVICE_KEYS_FILE, JournalKey, create_journal_key, service_key_name
 from wellspring.trust.ledger.tree import ORIGIN_HOST
+from wellspring_verify.entry_signature import KEY_NAME_PART, SIGNED_SERVICES
 from wellspring_verify.notes import KIND_LOG, VerifierKey
 
 if TYPE_CHECKING:
     import hvac
 
-APPROLE_NAMES = ("worker", "enclave", "api", "sequencer")
+APPROLE_NAMES = ("worker", "enclave", "api", "sequencer", "dispatcher")
 WRAP_TTL_SECONDS = 60
 RENEWAL_PERIOD = "15m"
 
@@ -34,8 +37,14 @@ path "auth/token/renew-self" { capabilities = ["update"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }
 path "auth/token/lookup-self" { capabilities = ["read"] }
 """
+# Each service certifies the keys of its own processes, which sign the lines of its journals.
+JOURNAL_POLICIES = {
+    service: f'path "transit/sign/{service_key_name(service)}" {{ capabilities = ["update"] }}\n'
+    for service in SIGNED_SERVICES
+}
 ROLE_POLICIES = {
     "enclave": SELF_POLICY
+    + JOURNAL_POLICIES["enclave"]
     + "".join(
         f'path "transit/datakey/plaintext/{key}" {{ capabilities = ["update"] }}\n'
         f'path "transit/decrypt/{key}" {{ capabilities = ["update"] }}\n'
@@ -43,24 +52,30 @@ ROLE_POLICIES = {
     )
     + 'path "secret/data/enclave/*" { capabilities = ["create", "read", "update"] }\n',
     "worker": SELF_POLICY
+    + JOURNAL_POLICIES["worker"]
     + """
 path "transit/sign/models" { capabilities = ["update"] }
 path "transit/keys/models" { capabilities = ["read"] }
 path "secret/data/worker/*" { capabilities = ["read"] }
 """,
     "api": SELF_POLICY
+    + JOURNAL_POLICIES["api"]
     + """
 path "transit/keys/models" { capabilities = ["read"] }
 path "secret/data/api/*" { capabilities = ["read"] }
 """,
+    # It owns no data: the jobs that it starts have the worker's role.
+    "dispatcher": SELF_POLICY + JOURNAL_POLICIES["dispatcher"],
     # The only role that may sign for the log.
     "sequencer": SELF_POLICY
+    + JOURNAL_POLICIES["sequencer"]
     + """
 path "transit/sign/ledger" { capabilities = ["update"] }
 path "transit/keys/ledger" { capabilities = ["read"] }
 """,
     # min_wrapping_ttl: OpenBao refuses to issue an unwrapped secret-id. denied_parameters: no parameter may be set.
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
+    + JOURNAL_POLICIES["supervisor"]
     + "".join(
         f"""
 path "auth/approle/role/{role}/secret-id" {{
@@ -101,7 +116,12 @@ def undo_bootstrap(project: Project) -> None:
     openbao.remove_openbao_data(project)
     postgres.remove_postgres_data(project)
     # A log never changes its key: a log with another key needs another origin.
-    for path in (project.vendor_dir / "authorized_keys", project.ledger_dir / "vkey", project.ledger_dir / "origin"):
+    for path in (
+        project.vendor_dir / "authorized_keys",
+        project.ledger_dir / "vkey",
+        project.ledger_dir / "origin",
+        project.state_dir / SERVICE_KEYS_FILE,
+    ):
         remove_file(path)
 
 
@@ -127,7 +147,7 @@ class OpenBaoBootstrap:
             root.sys.enable_auth_method("approle")
             for key in ("originals", "quarantine", "tokens"):
                 root.secrets.transit.create_key(key, key_type="aes256-gcm96")
-            for key in ("ledger", "models"):
+            for key in ("ledger", "models", *map(service_key_name, SIGNED_SERVICES)):
                 root.secrets.transit.create_key(key, key_type="ed25519")
             for name, policy in ROLE_POLICIES.items():
                 root.sys.create_or_update_policy(name, policy)
@@ -158,16 +178,20 @@ class OpenBaoBootstrap:
             self._root_client.secrets.kv.v2.create_or_update_secret(path=path, secret=values, mount_point="secret")
 
     def finish_bootstrap(self) -> None:
-        """Write the ledger's verifier key, revoke the root token, then write supervisor.key."""
+        """Write the verifier keys of ledger and services, revoke the root token, then write supervisor.key."""
         root = self._root_client
         with map_errors("read its roles"):
             approle = root.auth.approle
             ids = {role: str(approle.read_role_id(role)["data"]["role_id"]) for role in (*APPROLE_NAMES, "supervisor")}
             secret: Any = approle.generate_secret_id("supervisor")
-            ledger_key: Any = root.secrets.transit.read_key("ledger")
-        name = log_origin(self._project, self._privileges)
-        key = VerifierKey(name, KIND_LOG, base64.b64decode(ledger_key["data"]["keys"]["1"]["public_key"]))
+            key = self._read_verifier_key("ledger", "")
+            service_keys = [
+                self._read_verifier_key(service_key_name(service), f"{KEY_NAME_PART}{service}")
+                for service in SIGNED_SERVICES
+            ]
         write_public_file(self._project.ledger_dir / "vkey", f"{key}\n".encode(), self._privileges, "sequencer")
+        lines = "".join(f"{service_key}\n" for service_key in service_keys)
+        write_public_file(self._project.state_dir / SERVICE_KEYS_FILE, lines.encode(), self._privileges, None)
         with map_errors("revoke the root token"):
             root.auth.token.revoke_self()
         root.adapter.close()
@@ -177,6 +201,11 @@ class OpenBaoBootstrap:
             "roles": {role: ids[role] for role in APPROLE_NAMES},
         }
         write_secret_file(supervisor_key_path(self._project), json.dumps(credentials).encode(), self._privileges, None)
+
+    def _read_verifier_key(self, key: str, suffix: str) -> VerifierKey:
+        response: Any = self._root_client.secrets.transit.read_key(key)
+        public_key = base64.b64decode(response["data"]["keys"]["1"]["public_key"])
+        return VerifierKey(log_origin(self._project, self._privileges) + suffix, KIND_LOG, public_key)
 
     def _wait_for_kv_engine(self, root: hvac.Client) -> None:
         """Wait until the key-value engine has upgraded itself to version 2, at most 10 seconds."""
@@ -212,6 +241,15 @@ def issue_secret_id(project: Project, role: str) -> dict[str, str]:
     with supervisor_session(project) as client, map_errors(f"issue a secret-id for {role}"):
         response: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_TTL_SECONDS}s")
     return {"role_id": str(credentials["roles"][role]), "wrapped": str(response["wrap_info"]["token"])}
+
+
+def request_supervisor_key(project: Project) -> JournalKey:
+    """Make the key with which this supervisor signs the lines of its journal. OpenBao must be up."""
+    with supervisor_session(project) as client:
+        transit: Any = client.secrets.transit
+        return create_journal_key(
+            "supervisor", lambda text: sign_in_transit(transit, service_key_name("supervisor"), text)
+        )
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import JsonValue
+from pydantic import JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from wellspring.records.record import Digest, Frozen, Record
 
@@ -18,12 +18,24 @@ class Ref(Frozen):
     digest: Digest | None = None
 
 
+class LineSignature(Frozen):
+    """The signature of a line by the process that wrote it (`wellspring_verify.entry_signature`), in base64.
+
+    certificate: the signature of the process's public key by its service. key: the public key. value: of the line.
+    """
+
+    certificate: str
+    key: str
+    value: str
+
+
 class Entry(Record):
     """One ledger entry: digests, counts, tokens and names; never a value from personal data.
 
     service, sequence: position in that service's journal (sequence counts from 0 without gaps), so that the sequencer
     integrates each entry exactly once, even if it is killed. known_since: the instant at which it was written.
     intent: on `done`, `failed` or `refused`, the id of the intent entry that it completes, if there is one.
+    signature: None for the entry of an answer, which a later entry of its journal covers.
     """
 
     version: Literal[1] = 1
@@ -38,6 +50,14 @@ class Entry(Record):
     outputs: tuple[Ref, ...] = ()
     facts: dict[str, JsonValue] = {}
     trace: str
+    signature: LineSignature | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_missing_signature(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        if self.signature is None:
+            del document["signature"]
+        return document
 
     @property
     def id(self) -> str:

@@ -94,7 +94,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         case "mlflow":
             writes += [state / "mlflow"]
         case "sequencer":
-            reads += [state / "run.json", project.journals_dir]
+            reads += [state / "run.json", state / "service-keys", project.journals_dir]
             writes += [project.ledger_dir, project.journals_dir / "sequencer", state / "lineage", state / "metrics"]
             writes += [project.runtime_dir]
         case "witness":

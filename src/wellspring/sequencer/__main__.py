@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
-from wellspring.bootstrap import open_ledger, open_sequencer
+from wellspring.bootstrap.sequencer_ports import open_sequencer
 from wellspring.errors import CorruptedError
 from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service, stop_on_lost_login
@@ -24,10 +24,9 @@ from wellspring.sequencer.request_server import RequestServer, allowed_uids
 
 def run_sequencer(project: Project, credential: Credential, stop: threading.Event) -> None:
     """Integrate and answer requests until the event is set."""
-    with (
-        open_ledger(project, service="sequencer") as ledger,
-        open_sequencer(ledger, credential, on_login_lost=stop_on_lost_login(stop)) as sequencer,
-    ):
+    with open_sequencer(project, credential, on_login_lost=stop_on_lost_login(stop)) as ports:
+        ledger, sequencer = ports
+
         # The type of an exception is all that its entry holds.
         def record_finding(service: str, finding: CorruptedError) -> None:
             with suppress(CorruptedError), ledger.step("check_journal", f"journal:{service}"):

@@ -43,7 +43,7 @@ class ManagedProcess:
     port: int | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     inherited_fds: Sequence[int] = ()
-    role: Literal["", "enclave", "api", "sequencer"] = ""
+    role: Literal["", "enclave", "api", "sequencer", "dispatcher"] = ""
     needs: Sequence[str] = ()
     before_start: Callable[[], None] | None = None
     after_ready: Callable[[], None] | None = None

@@ -64,9 +64,6 @@ class Supervisor:
         programs = packages.check_installed(project)
         layout.create_folders(project, privileges)
         layout.create_runtime_dir(project, privileges)
-        self._step = self._recorder_stack.enter_context(
-            open_recorder(project, "supervisor", clock=open_clock(project), crash_at=None)
-        )
         describe = self._describe
         # MLflow is the slowest to start: start it first and wait for it last.
         mlflow_process = describe.describe_mlflow() if project.models is not None else None
@@ -80,6 +77,13 @@ class Supervisor:
         self._start_process(openbao_process)
         if initdb_process is not None:
             self._bootstrap(openbao_process, setup, initdb_process)
+        openbao_process.wait_ready(self._deadline)
+        # Nothing can be recorded before: OpenBao certifies the key that signs the lines.
+        self._step = self._recorder_stack.enter_context(
+            open_recorder(
+                project, openbao_setup.request_supervisor_key(project), clock=open_clock(project), crash_at=None
+            )
+        )
         self._wait_until_ready(openbao_process)
         remaining = [describe.describe_postgres(programs.postgres)]
         if "sftp" in packages.embedded_source_servers(project):
@@ -109,7 +113,7 @@ class Supervisor:
             api_process.role, api_process.needs = "api", ("openbao",)
             self._start_process(api_process)
         worker_process = describe.describe_python_server("worker", "jobs", module="wellspring.worker")
-        worker_process.needs = ("openbao",)
+        worker_process.role, worker_process.needs = "dispatcher", ("openbao",)
         configure_worker(worker_process, project, self.credentials)
         self._start_process(worker_process)
         for child in (sequencer_process, enclave_process, api_process, mlflow_process, worker_process):

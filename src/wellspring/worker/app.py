@@ -1,8 +1,9 @@
 """The worker process: a durable queue of jobs, the socket on which they are submitted, and their dispatcher.
 
 Started by the supervisor as `python -m wellspring.worker --project P --listener FD --credentials FD`: the bound socket
-`jobs`, and a socket on which the supervisor issues credentials. It runs as the worker's user, writes the queue, and
-loads no code of the project; that runs only in the children of the warm server, confined.
+`jobs`, and a socket on which the supervisor issues the credentials of jobs. Its own, of the role `dispatcher`, is a
+line of standard input. It runs as the worker's user, writes the queue, and loads no code of the project; that runs only
+in the children of the warm server, confined.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import sys
 import threading
 from contextlib import ExitStack
 
-from wellspring.bootstrap import open_enclave_client, open_ledger_index, open_recorder
+from wellspring.bootstrap import login_for_journal_key, open_enclave_client, open_ledger_index, open_recorder
 from wellspring.bootstrap.job_ports import hold_resources, open_job_queue
 from wellspring.embedded.layout import list_worker_journals
 from wellspring.errors import Unavailable, WellspringError, format_error
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import service_environment
-from wellspring.runtime.process import build_argument_parser, harden_process
+from wellspring.runtime.process import build_argument_parser, harden_process, read_credential
 from wellspring.runtime.simulated_clock import open_clock
+from wellspring.trust.ledger.journal_key import JournalKey
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 from wellspring.worker.act_authorizer import ActAuthorizer
 from wellspring.worker.credential_client import CredentialClient
@@ -50,14 +52,19 @@ def main(argv: list[str] | None = None) -> int:
     for inherited in (listener, channel):
         inherited.set_inheritable(False)
     try:
-        run_worker_service(load_project(arguments.project, sources=False), listener, CredentialClient(channel))
+        credential = read_credential(sys.stdin.readline())
+        project = load_project(arguments.project, sources=False)
+        key = login_for_journal_key(project, credential, "dispatcher")
+        run_worker_service(project, listener, CredentialClient(channel), key)
     except WellspringError as exc:
         print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr)
         return exc.exit_code
     return 0
 
 
-def run_worker_service(project: Project, listener: socket.socket, credentials: CredentialClient) -> None:
+def run_worker_service(
+    project: Project, listener: socket.socket, credentials: CredentialClient, key: JournalKey
+) -> None:
     """Run the jobs of a project until a signal. Raises Unavailable if another worker of the project runs, or when the
     lease that keeps others out has ended."""
     clock, lost = open_clock(project), list[Unavailable]()
@@ -72,7 +79,7 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
         queue = open_job_queue(project)
         stack.callback(queue.close)
         # Those of the queue and the dispatcher: the crash points of a job come with its submission, for its child.
-        step = stack.enter_context(open_recorder(project, "dispatcher", clock=clock, crash_at=project.crash_at))
+        step = stack.enter_context(open_recorder(project, key, clock=clock, crash_at=project.crash_at))
         service = JobService(
             project,
             queue,

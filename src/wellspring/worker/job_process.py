@@ -177,12 +177,11 @@ def _prepare_process(project: Project, assignment: JobAssignment) -> Project:
 
 def _require_permission(project: Project, assignment: JobAssignment, identity: RunIdentity) -> None:
     """Ask the policies again: they may have changed while the job waited. Raises Refused, and records it."""
-    from wellspring.bootstrap import open_recorder
+    from wellspring.bootstrap import login_for_journal_key, open_recorder
     from wellspring.worker.job_policy import evaluate_job, record_refusal
 
     verdict = evaluate_job(project, assignment.job)
     if not verdict.passed:
-        with open_recorder(
-            project, assignment.journal, clock=open_clock(project), crash_at=project.crash_at, run=identity
-        ) as step:
+        key = login_for_journal_key(project, assignment.credential, assignment.journal)
+        with open_recorder(project, key, clock=open_clock(project), crash_at=project.crash_at, run=identity) as step:
             record_refusal(project, assignment.job, step=step)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from wellspring import workflows
-from wellspring.bootstrap import ReadPorts, open_ledger, open_ledger_reader, open_model_store, open_models
+from wellspring.bootstrap import ReadPorts, open_ledger_reader, open_model_store, open_models
 from wellspring.bootstrap.job_ports import open_read_ports
 from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project
@@ -139,10 +139,13 @@ def _parse_instant(text: str) -> datetime:
 
 
 def _handle_sealed_pack(request: QueryRequest) -> JsonValue:
-    """Write the pack of a story that is sealed in the ledger; it needs no server."""
-    with open_ledger(request.project) as ledger, ledger.step.continue_trace(request.trace):
-        pack = workflows.prove_subject(ledger, request.subject, pack_folder(request.project, request.subject))
-        return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
+    """Write the pack of a story that is sealed in the ledger; it needs no server.
+
+    It is not recorded: while OpenBao is down, no process gets a key to sign the line.
+    """
+    ledger = open_ledger_reader(request.project)
+    pack = workflows.prove_subject(ledger, request.subject, pack_folder(request.project, request.subject))
+    return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
 
 def pack_folder(project: Project, subject: str) -> Path:

@@ -15,7 +15,7 @@ from wellspring.records.lake import Edition
 from wellspring.records.record import Digest
 
 if TYPE_CHECKING:
-    from wellspring.bootstrap import LedgerAccess, Platform
+    from wellspring.bootstrap import LedgerReader, Platform
 
 
 class WrittenPack(NamedTuple):
@@ -26,11 +26,11 @@ class WrittenPack(NamedTuple):
     entries: int
 
 
-def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform: Platform | None = None) -> WrittenPack:
+def prove_subject(ledger: LedgerReader, subject: str, folder: Path, *, platform: Platform | None = None) -> WrittenPack:
     """Write the provenance story of a subject, such as `drop:ID` or `dataset:NAME`, with proofs into `folder`.
 
-    A sealed story needs no server. Sealing needs an open platform: raises Unavailable without one when the story
-    is not sealed.
+    A sealed story needs no server; without an open platform the pack is written and not recorded. Sealing needs an open
+    platform: raises Unavailable without one when the story is not sealed.
     """
     if platform is not None:
         platform.sequencer.integrate()
@@ -45,19 +45,22 @@ def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform:
             )
         evidence.seal_story(platform.step, ledger.index, story, documents, sealed)
         platform.sequencer.integrate()
-    with ledger.step("prove", story.subject) as act:
+    if platform is None:
+        entries = evidence.write_pack(folder, story, documents, ledger.tree, ledger.index, sealed)
+        return WrittenPack(story.subject, folder, entries)
+    with platform.step("prove", story.subject) as act:
         entries = evidence.write_pack(folder, story, documents, ledger.tree, ledger.index, sealed)
         act.add_facts(entries=entries)
     return WrittenPack(story.subject, folder, entries)
 
 
-def collect_documents(ledger: LedgerAccess, story: evidence.ProvenanceStory) -> dict[str, bytes]:
+def collect_documents(ledger: LedgerReader, story: evidence.ProvenanceStory) -> dict[str, bytes]:
     """Collect the documents that a story refers to by digest: contracts, releases, candidates, manifests."""
     project = ledger.project
     return evidence.collect_documents(story, contract_archive_dir(project), project.models_dir)
 
 
-def open_sealed_parts(ledger: LedgerAccess) -> SealedParts:
+def open_sealed_parts(ledger: LedgerReader) -> SealedParts:
     """Open the sealed parts of the project's stories, and the documents that they name."""
     project = ledger.project
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from tests.builders.journal_keys import journal_key
 from tests.builders.recording_step import FixedClock
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.trust import Entry, Ref
@@ -18,7 +19,7 @@ from wellspring_verify import canonical
 
 
 def opened_files(folder: Path, service: str = "worker") -> Journal:
-    return Journal(folder, service, tenant="acme", clock=FixedClock())
+    return Journal(folder, journal_key(service), tenant="acme", clock=FixedClock())
 
 
 def add(to: Journal, **facts: JsonValue) -> Entry:
@@ -116,8 +117,9 @@ def test_only_one_process_writes_a_journal(tmp_path: Path):
     project = opened_files(tmp_path)
     script = (
         "import sys; from pathlib import Path; from tests.builders.recording_step import FixedClock\n"
+        "from tests.builders.journal_keys import journal_key\n"
         "from wellspring.errors import Refused; from wellspring.trust.ledger.journal import Journal\n"
-        "try: Journal(Path(sys.argv[1]), 'worker', tenant='acme', clock=FixedClock())\n"
+        "try: Journal(Path(sys.argv[1]), journal_key('worker'), tenant='acme', clock=FixedClock())\n"
         "except Refused: sys.exit(77)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.journal_keys import journal_key
 from tests.builders.recording_step import FixedClock
 from wellspring.errors import CorruptedError
 from wellspring.records.trust import Entry
@@ -23,7 +24,7 @@ from wellspring.trust.ledger.journal_state import (
 
 
 def open_journal(folder: Path, clock: FixedClock | None = None) -> Journal:
-    return Journal(folder, "api", tenant="acme", clock=clock or FixedClock())
+    return Journal(folder, journal_key("api"), tenant="acme", clock=clock or FixedClock())
 
 
 def add(to: Journal, action: str = "predict", count: int = 1) -> list[Entry]:

@@ -19,7 +19,9 @@ from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, EntryPhase, Ref
 from wellspring.runtime.files import fsync_folder
+from wellspring.trust.ledger.journal_key import JournalKey
 from wellspring.trust.ledger.journal_state import STATE_ACTIONS, JournalState, find_named_state
+from wellspring.trust.ledger.leaf import HASHED_ACTIONS
 from wellspring_verify import canonical
 
 MAX_ENTRY_BYTES = 65_535
@@ -42,6 +44,7 @@ class JournalSegment(NamedTuple):
 class Journal:
     """The journal of one service, written by one process; safe for its threads.
 
+    key: signs each line, except those of answers, which the next entry of STATE_ACTIONS covers.
     Group commit: entries that arrive during a write are written together by the next one.
     count_packed: returns how many of its first lines the log and the line packs have; files with only such lines are
     removed. crash_point: called after each removal.
@@ -51,14 +54,15 @@ class Journal:
     def __init__(
         self,
         folder: Path,
-        service: str,
+        key: JournalKey,
         *,
         tenant: str,
         clock: Clock,
         count_packed: Callable[[], int] = lambda: 0,
         crash_point: Callable[[str], None] = lambda point: None,
     ) -> None:
-        self.service = service
+        self.service = service = key.journal
+        self._key = key
         self._folder = folder / service
         self._tenant = tenant
         self._clock = clock
@@ -144,6 +148,9 @@ class Journal:
             tenant=self._tenant, known_since=now, service=self.service, sequence=self._next_sequence, **fields
         )
         line = encode_entry(entry)
+        if entry.action not in HASHED_ACTIONS:
+            entry = entry.model_copy(update={"signature": self._key.sign_line(line)})
+            line = encode_entry(entry)
         if names_state:
             self._named_lines, self._named_at = self._state.lines, now
         self._pending_lines.append(line + b"\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from wellspring.errors import CorruptedError
 from wellspring.records.trust import Entry
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index_rows import IndexRow, describe_entry, parse_entry
+from wellspring.trust.ledger.line_signature import find_line_fault
 from wellspring_verify.leaf import parse_leaf
 
 _LARGE_INTEGER = re.compile(rb"(?:\":|[,\[])-?[0-9]{16}")
@@ -28,16 +29,22 @@ class _MergedLine(NamedTuple):
 class JournalMerge:
     """The new lines of all journals, as one sequence. Bounded memory: one segment of each journal at a time.
 
-    A journal with a damaged or missing line ends before it; `findings` has the error by service, and the other journals
-    go on. last_sequence: of a service in the tree; -1 without an entry. excluded: services whose lines do not come.
+    A journal with a damaged or missing line, or with one that its service has not signed, ends before it; `findings`
+    has the error by service, and the other journals go on. last_sequence: of a service in the tree; -1 without an
+    entry. service_keys: the public key by service. excluded: services whose lines do not come.
     """
 
     def __init__(
-        self, folder: Path, last_sequence: Callable[[str], int], excluded: Container[str] = frozenset()
+        self,
+        folder: Path,
+        last_sequence: Callable[[str], int],
+        service_keys: Mapping[str, bytes],
+        excluded: Container[str] = frozenset(),
     ) -> None:
         self.findings: dict[str, CorruptedError] = {}
         self._folder = folder
         self._last_sequence = last_sequence
+        self._service_keys = service_keys
         self._excluded = excluded
         self._placed: dict[str, int] = {}
         self._readers = {
@@ -64,6 +71,7 @@ class JournalMerge:
             and placed.service in self._excluded
             and placed.sequence == expected
             and is_canonical(placed, content)
+            and not find_line_fault(placed, content, self._service_keys)
         ):
             return describe_entry(placed, content)
         raise CorruptedError(
@@ -80,6 +88,11 @@ class JournalMerge:
         try:
             for sequence, content in journal.read_lines(self._folder, service, last_sequence):
                 entry = _parse_journal_line(service, sequence, content)
+                if fault := find_line_fault(entry, content, self._service_keys):
+                    raise CorruptedError(
+                        f"line {sequence} of the journal of {service}: {fault}",
+                        fix="keep the journal; find out who wrote into it; run `wellspring ledger verify`",
+                    )
                 latest = max(latest, entry.known_since.timestamp())
                 yield _MergedLine(latest, describe_entry(entry, content))
         except CorruptedError as exc:

@@ -55,6 +55,7 @@ class Sequencer:
         signer: LogSigner,
         witness: Cosigner,
         index: LedgerIndex,
+        service_keys: Mapping[str, bytes],
         crash_point: Callable[[str], None],
     ) -> None:
         self._paths = paths
@@ -63,6 +64,7 @@ class Sequencer:
         self._signer = signer
         self._witness = witness
         self._index = index
+        self._service_keys = service_keys
         self._crash_point = crash_point
         self._tree = MerkleTree(paths)
         self._key: notes.VerifierKey | None = None
@@ -91,7 +93,7 @@ class Sequencer:
         key = notes.parse_verifier_key(self.verifier_key())
         published = self._read_published(key)
         self._index.refresh()
-        merge = JournalMerge(self._journals, self._index.last_sequence, excluded)
+        merge = JournalMerge(self._journals, self._index.last_sequence, self._service_keys, excluded)
         rows = [merge.confirm_placed(content) for content in self._adopt_bundles(published.size if published else 0)]
         while True:
             rows += merge.take(max(0, PIECE_ENTRIES - len(rows)))
