@@ -25,6 +25,7 @@ CHANGES = CHANGES_OF_OWNER | {
 EXEMPTIONS = {
     "wellspring/embedded/control_socket.py:chmod": "a socket in the runtime folder, which only root may write",
     "wellspring/supervisor/worker_process.py:chmod": "a socket in the runtime folder, which only root may write",
+    "wellspring/supervisor/worker_process.py:chown": "a new socket of root, which no other user replaces",
     "wellspring/cli/demo.py:copytree": "copies a pack within the caller's folder",
     "wellspring/cli/demo_predictions.py:copytree": "copies a pack within the caller's folder",
     "wellspring/cli/example_project.py:copytree": "copies the example of the installation to the caller's folder",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -78,13 +76,6 @@ class ScriptedWarmServer:
     def is_alive(self) -> bool:
         return self.alive
 
-    @contextmanager
-    def open_project_code(self, memory_bytes: int) -> Iterator[socket.socket]:
-        """Open a channel that nobody serves."""
-        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with local, remote:
-            yield local
-
     def start_child(self, job_id: str, role: str, descriptors: Sequence[int]) -> WarmChild:
         request_fd, events_fd = descriptors[:2]
         code = self.scripts.get(self.subjects.get(job_id, ""), SUCCEED)
@@ -122,6 +113,6 @@ def write_project(folder: Path, text: str = "") -> Path:
     (folder / "wellspring.toml").write_text(
         f'[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n{text}'
     )
-    for name in ("jobs/locks", "journals", "metrics", "lineage", "tmp/worker", "ledger", "lake"):
+    for name in ("jobs/locks", "journals", "metrics", "lineage", "tmp/worker", "tmp/code", "ledger", "lake"):
         (folder / ".wellspring" / name).mkdir(parents=True, exist_ok=True)
     return folder

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import functools
-import json
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.runtime.project_code import ProjectCodeClient, ProjectCodeFiles, ProjectCodeKind, ProjectCodeRun
 
+SERVE = """
+import os, socket, sys
+from wellspring.runtime.fork_server import die_with_parent
+from wellspring.worker.project_code_server import serve_project_code
+die_with_parent()
+serve_project_code(socket.socket(fileno=int(sys.argv[1])), frozenset({os.geteuid()}))
+"""
+
 
 class SharedProjectCode:
     """Project code on the server of this process's tests."""
+
+    def open_folder(self, name: str) -> AbstractContextManager[Path]:
+        return open_project_code().open_folder(name)
 
     def run(
         self, kind: ProjectCodeKind, request: bytes, files: ProjectCodeFiles, *, timeout: float, trace: str = ""
@@ -29,38 +42,42 @@ PROJECT_CODE = SharedProjectCode()
 @functools.cache
 def open_project_code() -> ProjectCodeClient:
     """Open a channel to the server for the whole life of this process."""
-    return _add_channel(memory_bytes=0)
+    return _build_client("shared", memory_bytes=0)
 
 
 @contextmanager
 def open_channel(memory_bytes: int = 0) -> Iterator[ProjectCodeClient]:
     """Open a channel of its own, as one job has it. memory_bytes: its limit; 0 for none."""
-    client = _add_channel(memory_bytes)
+    client = _build_client("own", memory_bytes)
     try:
         yield client
     finally:
         client.close()
 
 
-def _add_channel(memory_bytes: int) -> ProjectCodeClient:
-    job, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with remote:
-        message = json.dumps({"open": "tests", "memory_bytes": memory_bytes}).encode()
-        socket.send_fds(_start_server().channel, [message], [remote.fileno()])
-    return ProjectCodeClient(job)
+def _build_client(name: str, memory_bytes: int) -> ProjectCodeClient:
+    server = _start_server()
+    return ProjectCodeClient(
+        server.folder / "code.sock", server.folder / name, server_uid=os.geteuid(), memory_bytes=memory_bytes
+    )
 
 
 class _Server(NamedTuple):
-    """The server, which ends with this process."""
+    """The server, which ends with this process. folder: of its socket and of the folders that its children write."""
 
     process: subprocess.Popen[bytes]
-    channel: socket.socket
+    folder: Path
+    temporary: tempfile.TemporaryDirectory[str]
 
 
 @functools.cache
 def _start_server() -> _Server:
-    local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with remote:
-        command = [sys.executable, "-P", "-m", "wellspring.worker.project_code_server", "--channel"]
-        process = subprocess.Popen([*command, str(remote.fileno())], pass_fds=(remote.fileno(),))
-    return _Server(process, local)
+    temporary = tempfile.TemporaryDirectory(prefix="project-code-")
+    folder = Path(temporary.name)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(os.fspath(folder / "code.sock"))
+        listener.listen(64)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", SERVE, str(listener.fileno())], pass_fds=(listener.fileno(),)
+        )
+    return _Server(process, folder, temporary)

@@ -22,7 +22,7 @@ VICTIMS = (
     "job",
     "job",
     "warm server",
-    "project code",
+    "code",
     "worker",
     "command",
     "enclave",
@@ -184,7 +184,7 @@ class Killer:
     def _pid(self, victim: str, process: subprocess.Popen[str]) -> int | None:
         if victim == "command":
             return process.pid if process.poll() is None else None
-        if victim not in {"job", "project code", "warm server"}:
+        if victim not in {"job", "warm server"}:
             return self.project.server(victim)
         worker = self.project.server("worker")
         try:

@@ -31,6 +31,17 @@ def test_creating_folders_twice_keeps_their_content(project: Project):
     assert modes == {**dict.fromkeys(closed, 0o700), **dict.fromkeys(open_, 0o755)}
 
 
+def test_scratch_folders_of_project_code_are_for_the_worker_and_the_code(project: Project):
+    layout.ensure_ownership(project)
+    privileges = detect_privileges(project)
+    layout.create_folders(project, privileges)
+    info = (project.state_dir / "tmp/code").stat()
+    assert stat.S_IMODE(info.st_mode) == 0o3770
+    assert info.st_uid == os.geteuid()
+    if privileges.separation == "user":
+        assert info.st_gid == privileges.users.gid_of("code")
+
+
 def test_folders_that_the_api_reads_exist_before_it_is_confined(project: Project):
     layout.ensure_ownership(project)
     layout.create_folders(project, detect_privileges(project))

@@ -28,28 +28,58 @@ def run(start):
     for descriptor in start.descriptors[1:]:
         os.write(descriptor, json.dumps([start.message, start.opening]).encode())
     return int(os.read(start.descriptors[0], 10) or b"9")
-ForkServer(socket.socket(fileno=int(sys.argv[1])), run).serve_requests()
+ForkServer(socket.socket(fileno=int(sys.argv[1])), run, permits=lambda _: "refuse" not in sys.argv).serve_requests()
 """
 
 
 class Server:
-    """A server in a process of its own, and its first channel."""
+    """A server in a process of its own, with one channel."""
 
     def __init__(self) -> None:
         self.channel, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with remote:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER, str(remote.fileno())], pass_fds=(remote.fileno(),)
-            )
+        self.process = start_process(remote)
 
     def close(self) -> None:
         self.channel.close()
         self.process.wait()
 
 
+class ListeningServer:
+    """A server that listens. words: further arguments."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.path = folder / "sock"
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(self.path))
+        listener.listen()
+        self.process = start_process(listener, *words)
+
+    def connect(self) -> socket.socket:
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel.connect(str(self.path))
+        return channel
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def start_process(source: socket.socket, *words: str) -> subprocess.Popen[bytes]:
+    with source:
+        command = [sys.executable, "-c", SERVER, str(source.fileno()), *words]
+        return subprocess.Popen(command, pass_fds=(source.fileno(),))
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListeningServer]:
+    server = ListeningServer(tmp_path_factory.mktemp("server"))
     yield server
     server.close()
 
@@ -86,11 +116,11 @@ def receive(channel: socket.socket) -> dict[str, Any]:
     return json.loads(channel.recv(4096))
 
 
-def open_channel(server: Server, **opening: Any) -> socket.socket:
-    local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with remote:
-        send(server.channel, {"open": "x", **opening}, remote.fileno())
-    return local
+def open_channel(server: ListeningServer, **opening: Any) -> socket.socket:
+    channel = server.connect()
+    assert receive(channel) == {"ready": True}
+    send(channel, {"open": "x", **opening})
+    return channel
 
 
 def test_a_child_gets_its_message_and_its_end_is_reported(server: Server):
@@ -102,14 +132,14 @@ def test_a_child_gets_its_message_and_its_end_is_reported(server: Server):
     child.close()
 
 
-def test_two_children_of_two_channels_are_reported_to_their_own(server: Server):
-    with open_channel(server, limit=3) as channel:
-        inner, outer = Child(channel, "a"), Child(server.channel, "a")
-        assert (inner.read()[1], outer.read()[1]) == ({"open": "x", "limit": 3}, {})
+def test_two_children_of_two_channels_are_reported_to_their_own(listening: ListeningServer):
+    with open_channel(listening, limit=3) as first, open_channel(listening) as second:
+        inner, outer = Child(first, "a"), Child(second, "a")
+        assert (inner.read()[1], outer.read()[1]) == ({"open": "x", "limit": 3}, {"open": "x"})
         outer.end(1)
-        assert receive(server.channel) == {"ended": "a", "status": 1}
+        assert receive(second) == {"ended": "a", "status": 1}
         inner.end(2)
-        assert receive(channel) == {"ended": "a", "status": 2}
+        assert receive(first) == {"ended": "a", "status": 2}
         inner.close()
         outer.close()
 
@@ -131,25 +161,31 @@ def test_what_a_child_started_ends_with_it(server: Server, leave: str):
     child.close()
 
 
-def test_with_a_channel_its_children_end_and_no_others(server: Server):
-    channel = open_channel(server)
-    inner, outer = Child(channel, "a"), Child(server.channel, "b")
-    channel.close()
-    wait_until(lambda: not Path(f"/proc/{inner.pid}").exists())
-    outer.end(0)
-    assert receive(server.channel) == {"ended": "b", "status": 0}
-    inner.close()
-    outer.close()
+def test_with_a_channel_its_children_end_and_no_others(listening: ListeningServer):
+    with open_channel(listening) as lasting:
+        channel = open_channel(listening)
+        inner, outer = Child(channel, "a"), Child(lasting, "b")
+        channel.close()
+        wait_until(lambda: not Path(f"/proc/{inner.pid}").exists())
+        outer.end(0)
+        assert receive(lasting) == {"ended": "b", "status": 0}
+        inner.close()
+        outer.close()
 
 
-def test_only_the_first_channel_adds_channels(server: Server):
-    with open_channel(server) as channel:
-        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with local:
-            with remote:
-                send(channel, {"open": "y"}, remote.fileno())
-            # The server has closed what it got.
-            assert local.recv(1) == b""
+def test_only_the_first_message_opens_a_channel(listening: ListeningServer):
+    with open_channel(listening, limit=3) as channel:
+        send(channel, {"open": "x", "limit": 4})
+        child = Child(channel, "a")
+        assert child.read()[1] == {"open": "x", "limit": 3}
+        child.close()
+
+
+def test_a_connection_that_is_not_permitted_is_closed(tmp_path: Path):
+    server = ListeningServer(tmp_path, "refuse")
+    with server.connect() as channel:
+        assert channel.recv(4096) == b""
+    server.close()
 
 
 @pytest.mark.parametrize("end", ["close", "kill"])

@@ -45,6 +45,14 @@ def test_only_the_enclave_shares_a_group_with_the_database():
     ]
 
 
+def test_code_of_the_project_has_no_group_but_its_own_and_only_the_worker_has_that_one():
+    users = ServiceUsers()
+    assert users.groups_of("code") == ()
+    gid = users.gid_of("code")
+    members = [service for service in SERVICE_SLOTS if gid in (users.gid_of(service), *users.groups_of(service))]
+    assert sorted(members) == ["code", "worker"]
+
+
 @pytest.mark.parametrize("text", ["64101", "0", "64133\n", "-64132", "x", "", "64997", "١٢"])
 def test_a_damaged_file_names_no_range(tmp_path: Path, text: str):
     (tmp_path / "uid-range").write_text(text)

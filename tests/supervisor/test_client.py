@@ -21,7 +21,7 @@ from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 
 pytestmark = pytest.mark.live
-REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "sequencer", "enclave", "worker"}
+REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "sequencer", "enclave", "worker", "code"}
 UP = """
 import sys
 from pathlib import Path
@@ -96,6 +96,7 @@ def test_start_returns_with_every_server_running(project: Project):
         assert owners["witness"] == uids["witness"]
         assert owners["sequencer"] == uids["sequencer"]
         assert owners["worker"] == uids["worker"]
+        assert owners["code"] == uids["code"]
 
 
 def test_a_second_start_changes_nothing(project: Project):

@@ -69,7 +69,7 @@ class EndedWarmServer(ScriptedWarmServer):
     """A warm server that ends before its child has read the assignment."""
 
     def start_child(self, job_id: str, role: str, descriptors: Sequence[int]) -> WarmChild:
-        assert (role, len(descriptors)) == ("job", 3)
+        assert (role, len(descriptors)) == ("job", 2)
         child = WarmChild(job_id)
         child.mark_ended(None)
         return child

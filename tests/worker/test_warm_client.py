@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,10 +40,7 @@ class WaitingChild:
         request_reader, self.request_writer = os.pipe()
         events_reader, events_writer = os.pipe()
         self.events = os.fdopen(events_reader, "rb")
-        project_code, remote = socket.socketpair()
-        with project_code, remote:
-            descriptors = (request_reader, events_writer, project_code.fileno())
-            self.child = warm.start_child(f"{number:012x}", "job", descriptors)
+        self.child = warm.start_child(f"{number:012x}", "job", (request_reader, events_writer))
         os.close(request_reader)
         os.close(events_writer)
 
@@ -62,13 +58,13 @@ def waiting(warm: WarmClient, request: pytest.FixtureRequest) -> Iterator[Waitin
     child.close()
 
 
-def test_a_child_has_no_descriptor_but_its_three_and_no_thread(waiting: WaitingChild):
+def test_a_child_has_no_descriptor_but_its_two_and_no_thread(waiting: WaitingChild):
     process = Path(f"/proc/{waiting.child.pid}")
     wait_until(lambda: os.getpgid(waiting.child.pid) == waiting.child.pid)
-    wait_until(lambda: len(list((process / "fd").iterdir())) == 6)
+    wait_until(lambda: len(list((process / "fd").iterdir())) == 5)
     targets = {path.name: os.readlink(path) for path in (process / "fd").iterdir()}
     assert [targets[name] for name in ("0", "1", "2")] == ["/dev/null"] * 3
-    assert [targets[name].partition(":")[0] for name in ("3", "4", "5")] == ["pipe", "pipe", "socket"]
+    assert [targets[name].partition(":")[0] for name in ("3", "4")] == ["pipe", "pipe"]
     assert (process / "comm").read_text() == "job\n"
     assert len(list((process / "task").iterdir())) == 1
 

@@ -39,10 +39,14 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         *((state / name, "worker", 0o755) for name in WORKER_FOLDERS),
         (state / "tmp", None, 0o755),
         (service_temp_dir(project, "supervisor"), None, 0o700),
-        *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_SLOTS),
+        *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_SLOTS if service != "code"),
     ]
     for path, service, mode in owned:
         create_folder(path, mode, privileges.owner_of(service))
+    # Jobs create the scratch folders of project code here. The set-group-id bit gives them the group of both users, and
+    # the sticky bit prevents that the code moves the folder of another job.
+    scratch_owner = privileges.owner_of(None, group=privileges.users.gid_of("code"))
+    create_folder(service_temp_dir(project, "code"), 0o3770, scratch_owner)
     for name in ("lineage", "metrics", "incidents", "incidents/history"):
         # Several services write here, each to its own file. The sticky bit prevents removal by another service.
         create_folder(state / name, 0o1775, privileges.owner_of(None, group=privileges.users.telemetry_gid))

@@ -2,9 +2,10 @@
 
 A channel is a socket of sequenced packets. `{"start": ID, ...}` starts a child, which gets the descriptors that come
 with the message; the answers are `{"started": ID, "pid": N}` and, later, `{"ended": ID, "status": N}`.
-`{"kill": ID}` kills a child. What a child started is killed with it, even in a session of its own. On the first
-channel, `{"open": ...}` with one descriptor adds a channel. When a channel closes, its children are killed; when the
-first one closes, the server ends. The process starts no thread, because a fork copies only the thread that forks.
+`{"kill": ID}` kills a child. What a child started is killed with it, even in a session of its own. When a channel
+closes, its children are killed. A server has one channel, and ends with it; or it listens, and each connection is a
+channel, which begins with `{"ready": true}` from the server and may begin with `{"open": ...}` from the client. The
+process starts no thread, because a fork copies only the thread that forks.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(eq=False)
 class Channel:
-    """One channel. opening: the message that added it. children: the ids of its children by pid."""
+    """One channel. opening: its first message, if that has `open`. children: the ids of its children by pid."""
 
     socket: socket.socket
     opening: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -56,32 +57,37 @@ class ChildStart:
 class ForkServer:
     """Serves channels in the thread that calls it.
 
-    run_child: runs in the child, and returns its exit status. prepare: runs in the server before a fork.
+    source: its one channel, or a listening socket. run_child: runs in the child, and returns its exit status. prepare:
+    runs in the server before a fork. permits: whether a connection may be a channel.
     """
 
     def __init__(
         self,
-        first: socket.socket,
+        source: socket.socket,
         run_child: Callable[[ChildStart], int],
         *,
         prepare: Callable[[dict[str, Any]], None] = lambda message: None,
+        permits: Callable[[socket.socket], bool] = lambda connection: True,
     ) -> None:
-        self._first = Channel(first)
-        self._channels = [self._first]
+        listens = bool(source.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        self._listener = source if listens else None
+        self._channels = [] if listens else [Channel(source)]
         # Their channels are closed; their ends are still awaited.
         self._orphans: list[int] = []
         self._run_child = run_child
         self._prepare = prepare
+        self._permits = permits
 
     def serve_requests(self) -> None:
-        """Serve until the first channel closes; then kill the children."""
+        """Serve until the one channel closes, then kill the children; a listening server serves until a signal."""
         wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         # What a child leaves behind becomes a child of this process.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        while self._first in self._channels:
-            readable, _, _ = select.select([*(channel.socket for channel in self._channels), wake_reader], [], [])
+        waited = [wake_reader, *([self._listener] if self._listener is not None else [])]
+        while self._channels or self._listener is not None:
+            readable, _, _ = select.select([*(channel.socket for channel in self._channels), *waited], [], [])
             if wake_reader in readable:
                 with suppress(BlockingIOError):
                     os.read(wake_reader, 4096)
@@ -89,8 +95,24 @@ class ForkServer:
             for channel in [channel for channel in self._channels if channel.socket in readable]:
                 if not self._handle_message(channel):
                     self._close_channel(channel)
-        for channel in self._channels:
-            _kill_groups(channel.children)
+            if self._listener is not None and self._listener in readable:
+                self._accept_channel(self._listener)
+        _kill_groups(self._orphans)
+
+    def _accept_channel(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            # The client is gone.
+            return
+        connection.setblocking(True)
+        if not self._permits(connection):
+            connection.close()
+            return
+        channel = Channel(connection)
+        self._channels.append(channel)
+        channel.send({"ready": True})
 
     def _handle_message(self, channel: Channel) -> bool:
         try:
@@ -105,8 +127,8 @@ class ForkServer:
                 self._start_child(channel, message, descriptors)
             elif "kill" in message:
                 _kill_groups([pid for pid, name in channel.children.items() if name == message["kill"]])
-            elif "open" in message and channel is self._first and len(descriptors) == 1:
-                self._channels.append(Channel(socket.socket(fileno=os.dup(descriptors[0])), message))
+            elif "open" in message and not channel.opening:
+                channel.opening = message
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -15,6 +15,7 @@ SETTINGS_BY_SERVER: Mapping[str, tuple[str, ...]] = {
     "supervisor": ("project", "servers", "witness", "features", "models"),
     "enclave": ("project", "sources", "dlp", "callers", "models"),
     "sequencer": ("project", "ledger"),
+    "code": ("project",),
     "worker": ("project", "worker", "locks"),
     "api": ("project", "callers", "features", "lake", "models", "query"),
 }

@@ -14,7 +14,7 @@ from wellspring.runtime.privileges import detect_privileges, service_temp_dir
 from wellspring.runtime.seccomp import describe_seccomp, restrict_system_calls
 from wellspring.runtime.service_users import uid_range_path
 
-SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor"]
+SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor", "code"]
 
 SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 CODE_SYSTEM_PATHS = (
@@ -79,7 +79,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
             writes += [state / name for name in ("lineage", "metrics", "lake", "packs", "models", "logs")]
             writes += sorted(project.journals_dir.glob("worker*"))
-            writes += [project.jobs_dir / "locks", project.runtime_dir]
+            writes += [project.jobs_dir / "locks", project.runtime_dir, service_temp_dir(project, "code")]
         case "enclave":
             # Of the ledger it reads which lines of its journal are packed, so that it may remove them.
             reads += [state / "run.json", project.ledger_dir, *_policy_paths(project)]
@@ -100,6 +100,9 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         case "witness":
             reads += [state / "run.json", project.ledger_dir / "origin", project.ledger_dir / "vkey"]
             writes += [project.root / project.witness.folder, project.runtime_dir]
+        case "code":
+            # A folder, because an editor replaces a file. Each piece of code may read less (`confine_project_code`).
+            reads += [project.root, project.lake_dir]
         case "vendor":
             reads += [project.vendor_dir / name for name in ("host_key", "authorized_keys")]
     return reads, writes

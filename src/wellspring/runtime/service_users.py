@@ -19,13 +19,14 @@ SERVICE_SLOTS: Final[Mapping[str, int]] = {
     "mlflow": 8,
     "sequencer": 9,
     "postgres": 11,
+    "code": 12,
 }
 """Position of each service in the range of its project. A position is never given to another service."""
 _TELEMETRY_SLOT, _SOCKET_SLOT = 0, 10
 _GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
     "keys": (_SOCKET_SLOT,),
     "enclave": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
-    "worker": (_TELEMETRY_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
+    "worker": (_TELEMETRY_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"], SERVICE_SLOTS["code"]),
     "api": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
     "witness": (_SOCKET_SLOT,),
     "vendor": (),
@@ -33,6 +34,7 @@ _GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
     "mlflow": (),
     "sequencer": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
     "postgres": (),
+    "code": (),
 }
 """Further groups of each service. The group of a server whose socket is closed to others has its clients."""
 

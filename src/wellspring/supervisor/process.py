@@ -34,7 +34,7 @@ from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
 from wellspring.supervisor.monitor import MonitorSettings, ServerMonitor
 from wellspring.supervisor.stop_signals import StopRequested, stop_on_signals
-from wellspring.supervisor.worker_process import configure_worker
+from wellspring.supervisor.worker_process import configure_project_code, configure_worker
 
 READY_TIMEOUT = 60.0
 _RENEWAL_INTERVAL = 3600.0
@@ -112,11 +112,14 @@ class Supervisor:
             api_process.readiness_probe = lambda: responds_to_http(project.socket_path("api"), "/healthz")
             api_process.role, api_process.needs = "api", ("openbao",)
             self._start_process(api_process)
+        code_process = describe.describe_python_server("code", "code", module="wellspring.worker.project_code_server")
+        configure_project_code(code_process, project, privileges)
+        self._start_process(code_process)
         worker_process = describe.describe_python_server("worker", "jobs", module="wellspring.worker")
-        worker_process.role, worker_process.needs = "dispatcher", ("openbao",)
+        worker_process.role, worker_process.needs = "dispatcher", ("openbao", "code")
         configure_worker(worker_process, project, self.credentials)
         self._start_process(worker_process)
-        for child in (sequencer_process, enclave_process, api_process, mlflow_process, worker_process):
+        for child in (sequencer_process, enclave_process, api_process, mlflow_process, code_process, worker_process):
             if child is not None:
                 self._wait_until_ready(child)
 

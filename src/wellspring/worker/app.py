@@ -3,24 +3,25 @@
 Started by the supervisor as `python -m wellspring.worker --project P --listener FD --credentials FD`: the bound socket
 `jobs`, and a socket on which the supervisor issues the credentials of jobs. Its own, of the role `dispatcher`, is a
 line of standard input. It runs as the worker's user, writes the queue, and loads no code of the project; that runs only
-in the children of the warm server, confined.
+in the children of the server of project code, under another user.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from wellspring.bootstrap import login_for_journal_key, open_enclave_client, open_ledger_index, open_recorder
 from wellspring.bootstrap.job_ports import hold_resources, open_job_queue
 from wellspring.embedded.layout import list_worker_journals
 from wellspring.errors import Unavailable, WellspringError, format_error
 from wellspring.project import Project, load_project
-from wellspring.runtime.privileges import service_environment
+from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import build_argument_parser, harden_process, read_credential
 from wellspring.runtime.simulated_clock import open_clock
 from wellspring.trust.ledger.journal_key import JournalKey
@@ -62,6 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _clear_scratch_folders(project: Project) -> None:
+    """Remove the folders of project code that killed jobs left; none runs yet."""
+    with suppress(FileNotFoundError):
+        for path in service_temp_dir(project, "code").glob("job-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def run_worker_service(
     project: Project, listener: socket.socket, credentials: CredentialClient, key: JournalKey
 ) -> None:
@@ -76,6 +84,7 @@ def run_worker_service(
     with ExitStack() as stack:
         holder = f"host:{socket.gethostname()} pid:{os.getpid()}"
         stack.enter_context(hold_resources(project, ["worker"], holder, on_lost=end_worker))
+        _clear_scratch_folders(project)
         queue = open_job_queue(project)
         stack.callback(queue.close)
         # Those of the queue and the dispatcher: the crash points of a job come with its submission, for its child.

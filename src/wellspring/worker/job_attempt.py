@@ -64,9 +64,7 @@ class JobAttempt:
         # Unbuffered: what a child that has ended did not read must not be written again when the file is closed.
         with os.fdopen(events_reader, "rb") as events, os.fdopen(request_writer, "wb", buffering=0) as request:
             try:
-                with self._warm.open_project_code(assignment.memory_bytes) as project_code:
-                    descriptors = (request_reader, events_writer, project_code.fileno())
-                    child = self._warm.start_child(self.job.id, "job", descriptors)
+                child = self._warm.start_child(self.job.id, "job", (request_reader, events_writer))
             finally:
                 os.close(request_reader)
                 os.close(events_writer)

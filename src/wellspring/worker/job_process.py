@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -18,7 +17,7 @@ from wellspring.project import Project, load_project
 from wellspring.records.jobs import Job, RunIdentity
 from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import Credential, format_location, harden_process
-from wellspring.runtime.project_code import ProjectCode, ProjectCodeClient
+from wellspring.runtime.project_code import ProjectCodeClient
 from wellspring.runtime.sandbox import confine_process
 from wellspring.runtime.simulated_clock import open_clock
 from wellspring.stores.locks.registry import list_credential_files
@@ -63,15 +62,9 @@ def decode_assignment(line: str) -> JobAssignment:
     )
 
 
-def run_job_process(project_root: Path, request_fd: int, events_fd: int, project_code_fd: int) -> int:
-    """Read a job, run it and write its events; return the exit code of the child.
-
-    project_code_fd: the channel to the server of project code.
-    """
-    with (
-        os.fdopen(events_fd, "w", encoding="utf-8", buffering=1) as output,
-        closing(ProjectCodeClient(socket.socket(fileno=project_code_fd))) as project_code,
-    ):
+def run_job_process(project_root: Path, request_fd: int, events_fd: int) -> int:
+    """Read a job, run it and write its events; return the exit code of the child."""
+    with os.fdopen(events_fd, "w", encoding="utf-8", buffering=1) as output:
 
         def emit(event: dict[str, Any]) -> None:
             output.write(json.dumps(event) + "\n")
@@ -82,7 +75,7 @@ def run_job_process(project_root: Path, request_fd: int, events_fd: int, project
             if not line:
                 return 1
             assignment = decode_assignment(line)
-            emit({"event": "result", "value": _run_assignment(project_root, assignment, emit, project_code)})
+            emit({"event": "result", "value": _run_assignment(project_root, assignment, emit)})
         except WellspringError as exc:
             emit({"event": "error", **encode_error(exc)})
             return exc.exit_code
@@ -105,9 +98,7 @@ def build_memory_error(memory_bytes: int) -> WellspringError:
     )
 
 
-def _run_assignment(
-    project_root: Path, assignment: JobAssignment, emit: Callable[[dict[str, Any]], None], project_code: ProjectCode
-) -> Any:
+def _run_assignment(project_root: Path, assignment: JobAssignment, emit: Callable[[dict[str, Any]], None]) -> Any:
     from wellspring.bootstrap.job_ports import hold_resources
     from wellspring.worker.handlers import HANDLERS
     from wellspring.worker.job_request import JobRequest
@@ -127,6 +118,7 @@ def _run_assignment(
 
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, tempfile.gettempdir(), ignore_errors=True)
+        project_code = stack.enter_context(closing(_build_project_code(project, assignment)))
         leases = stack.enter_context(hold_resources(project, job.resources, f"job:{job.id}", on_lost=end_process))
         _require_permission(project, assignment, identity)
         request = JobRequest(
@@ -141,6 +133,16 @@ def _run_assignment(
             leases,
         )
         return HANDLERS[job.kind](request)
+
+
+def _build_project_code(project: Project, assignment: JobAssignment) -> ProjectCodeClient:
+    """Return the client of project code; it connects when the job first runs such code."""
+    return ProjectCodeClient(
+        project.socket_path("code"),
+        service_temp_dir(project, "code") / f"job-{assignment.job.id}",
+        server_uid=project.state_dir.stat().st_uid,
+        memory_bytes=assignment.memory_bytes,
+    )
 
 
 def require_submitted_note(job: Job) -> None:

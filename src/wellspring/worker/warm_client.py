@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,8 @@ from wellspring.errors import Unavailable
 
 START_TIMEOUT = 60.0
 _FORK_TIMEOUT = 30.0
-_PROJECT_CODE = "project code"
 
-ChildRole = Literal["job", "query", "project code"]
+ChildRole = Literal["job", "query"]
 
 
 class WarmChild:
@@ -87,8 +86,6 @@ class WarmClient:
         self._on_end = on_end
         self._lock = threading.Lock()
         self._children: dict[str, WarmChild] = {}
-        self._project_code_lock = threading.Lock()
-        self._project_code: tuple[WarmChild, socket.socket] | None = None
         self._ready = threading.Event()
         self._alive = True
         self._thread = threading.Thread(target=self._read_messages, name="warm server", daemon=True)
@@ -121,46 +118,6 @@ class WarmClient:
         child.wait_started()
         return child
 
-    @contextmanager
-    def open_project_code(self, memory_bytes: int) -> Iterator[socket.socket]:
-        """Open a channel to the server of project code, for one job. Raises Unavailable.
-
-        memory_bytes: what each process of project code may use; 0 for no limit. The code ends when the last copy of the
-        channel is closed.
-        """
-        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        message = json.dumps({"open": _PROJECT_CODE, "memory_bytes": memory_bytes}).encode()
-        with local, remote:
-            with self._project_code_lock:
-                try:
-                    socket.send_fds(self._find_project_code(), [message], [remote.fileno()])
-                except OSError:
-                    # It has just ended.
-                    socket.send_fds(self._replace_project_code(), [message], [remote.fileno()])
-            remote.close()
-            yield local
-
-    def _find_project_code(self) -> socket.socket:
-        """Return the channel to the server of project code, which is started when it does not run."""
-        if self._project_code is None or self._project_code[0].has_ended():
-            return self._replace_project_code()
-        return self._project_code[1]
-
-    def _replace_project_code(self) -> socket.socket:
-        if self._project_code is not None:
-            child, channel = self._project_code
-            channel.close()
-            child.wait_ended(_FORK_TIMEOUT)
-        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            with remote:
-                child = self.start_child(_PROJECT_CODE, _PROJECT_CODE, (remote.fileno(),))
-        except Unavailable:
-            local.close()
-            raise
-        self._project_code = child, local
-        return local
-
     def close(self) -> None:
         """Close the channel: the server kills its children and ends."""
         with suppress(OSError):
@@ -172,9 +129,6 @@ class WarmClient:
             self._process.wait()
         self._thread.join()
         self._channel.close()
-        with self._project_code_lock:
-            if self._project_code is not None:
-                self._project_code[1].close()
 
     def _read_messages(self) -> None:
         while True:

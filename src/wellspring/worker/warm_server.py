@@ -1,8 +1,7 @@
 """The warm server: has imported what jobs and queries need, holds no credential, and forks a child for each of them.
 
 Started by the worker as `python -m wellspring.worker.warm_server --project P --channel FD` (see `ForkServer`). The
-field `role` of a request says what the child is: `job`, `query`, or `project code`, the server of project code, which
-is forked from here so that it shares these imports.
+field `role` of a request says what the child is: `job` or `query`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from wellspring.runtime.fork_server import ChildStart, ForkServer, die_with_parent, name_process
 from wellspring.runtime.process import build_argument_parser
-from wellspring.worker import job_process, project_code_server, query_process
+from wellspring.worker import job_process, query_process
 
 WARM_MODULES = (
     "wellspring.bootstrap",
@@ -64,12 +63,10 @@ def run_child(project_root: Path, start: ChildStart) -> int:
     role = str(start.message["role"])
     name_process(role)
     match role, start.descriptors:
-        case "job", (request_fd, events_fd, project_code_fd):
-            return job_process.run_job_process(project_root, request_fd, events_fd, project_code_fd)
+        case "job", (request_fd, events_fd):
+            return job_process.run_job_process(project_root, request_fd, events_fd)
         case "query", (request_fd, events_fd):
             return query_process.run_query_process(project_root, request_fd, events_fd)
-        case "project code", (channel_fd,):
-            return project_code_server.serve_project_code(socket.socket(fileno=channel_fd))
         case _:
             return 1
 

@@ -1,9 +1,12 @@
 """From one landed edition to the built one: what is published, what is refused, and which column leaks."""
 
+import json
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +27,7 @@ from wellspring.query.registry import open_query_engine
 from wellspring.records.contracts import ContractColumn
 from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
-from wellspring.runtime.project_code import ProjectCode
+from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles, ProjectCodeRun
 
 VISIT = drops.contract(
     "visit",
@@ -82,7 +85,13 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[BuildJob]:
 
 def transform(lake: Lake, project: Project, edition: Edition, step: RecordingStep) -> BuildOutcome:
     """Build and publish an edition."""
-    return build_module.transform_edition(lake, project, edition, engine=ENGINE, project_code=PROJECT_CODE, step=step)
+    return transform_with(PROJECT_CODE, lake, project, edition, step)
+
+
+def transform_with(
+    project_code: ProjectCode, lake: Lake, project: Project, edition: Edition, step: RecordingStep
+) -> BuildOutcome:
+    return build_module.transform_edition(lake, project, edition, engine=ENGINE, project_code=project_code, step=step)
 
 
 def build(
@@ -331,23 +340,84 @@ def test_without_a_dbt_project_it_is_said_what_is_missing(lake: Lake, project: P
             transform(lake, error, base, step)
 
 
-def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
+def test_nothing_of_a_build_lies_about_and_its_code_reads_the_files_of_its_edition_only(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ):
     base = landed(lake, step)
-    remaining = project.lake_dir / "builds" / "of-another"
-    remaining.mkdir(parents=True)
-    modes: list[int] = []
+    folders: list[Path] = []
 
     def run(job: BuildJob, project_code: ProjectCode, *, readable: tuple[Path, ...], trace: str) -> BuildResult:
-        modes.append(Path(job.scratch_dir).parent.stat().st_mode & 0o777)
-        assert not remaining.exists()
+        folders.append(Path(job.scratch_dir))
+        assert folders[0].stat().st_mode & 0o7777 == 0o2770
+        files = [file for source in job.sources.values() for file in cast("list[str]", source.location["files"])]
+        assert readable == tuple(map(Path, files))
+        assert all(path.is_file() and path.is_relative_to(project.lake_dir) for path in readable)
         return build(job)
 
     monkeypatch.setattr(build_module, "run_build_process", run)
     transform(lake, project, base, step)
-    assert modes == [0o700]
-    assert not (project.lake_dir / "builds").exists()
+    assert not folders[0].exists()
+
+
+class Answering:
+    """Project code that answers these bytes, and leaves what `leave` does in the scratch folder."""
+
+    def __init__(self, output: bytes, leave: Callable[[Path], object] = lambda folder: None) -> None:
+        self.output = output
+        self.leave = leave
+
+    def open_folder(self, name: str) -> AbstractContextManager[Path]:
+        return PROJECT_CODE.open_folder(name)
+
+    def run(self, kind: str, request: bytes, files: ProjectCodeFiles, *, timeout: float, trace: str = "") -> Any:
+        self.leave(files.folder)
+        return ProjectCodeRun(0, self.output, b"")
+
+
+TABLE = {"name": "visits", "keys": ["person"], "columns": ["person"], "rows": 1}
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        7, [{**TABLE, "name": "../../other"}], [{**TABLE, "name": ".hidden"}], [{**TABLE, "name": ""}],
+        [{**TABLE, "rows": "many"}], [TABLE, TABLE], [{**TABLE, "name": "visit"}], [{**TABLE, "keys": ["absent"]}],
+    ],
+)  # fmt: skip
+def test_an_answer_that_no_build_gives_is_an_error_of_the_project(
+    lake: Lake, project: Project, step: RecordingStep, tables: object
+):
+    base = landed(lake, step)
+    answer = Answering(json.dumps({"tables": tables}).encode())
+    with pytest.raises(ProjectError, match="the dbt project made the process"):
+        transform_with(answer, lake, project, base, step)
+    assert lake.get_edition(level="built") is None
+
+
+@pytest.mark.parametrize("kind", ["absent", "link", "text", "pipe"])
+def test_a_file_that_no_build_leaves_is_an_error_of_the_project(
+    lake: Lake, project: Project, step: RecordingStep, kind: str, tmp_path: Path
+):
+    base = landed(lake, step)
+    secret = tmp_path / "secret.parquet"
+    pq.write_table(pa.table({"person": ["x"]}), secret)
+
+    def leave(folder: Path) -> None:
+        for run in ("full", "audit-0", "audit-1"):
+            path = folder / run / "visits.parquet"
+            path.parent.mkdir()
+            match kind:
+                case "link":
+                    path.symlink_to(secret)
+                case "text":
+                    path.write_text("no Parquet")
+                case "pipe":
+                    os.mkfifo(path)
+                case _:
+                    pass
+
+    with pytest.raises(ProjectError, match=r"link or a special file|cannot be read"):
+        transform_with(Answering(json.dumps({"tables": [TABLE]}).encode(), leave), lake, project, base, step)
 
 
 def test_a_crash_in_the_publish_is_finished_by_recovery_and_not_built_again(

@@ -6,10 +6,12 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from wellspring.data.features import views
 from wellspring.errors import NotFound, WellspringError, encode_error, package_missing
 from wellspring.records.features import FeatureViews
-from wellspring.runtime.project_code import ProjectCode, read_project_file
+from wellspring.runtime.project_code import ProjectCode, read_project_file, unreadable_answer
 
 COMPILE_TIMEOUT_SECONDS = 120
 
@@ -26,7 +28,13 @@ def load_views(path: Path, project_name: str, project_code: ProjectCode) -> Feat
         raise package_missing("feast", extra="demo")
     request = {"path": str(path.absolute()), "project": project_name}
     document = read_project_file(project_code, "features", path, request, timeout=COMPILE_TIMEOUT_SECONDS)
-    return FeatureViews.model_validate(document, strict=False)
+    try:
+        feature_views = FeatureViews.model_validate(document, strict=False)
+    except ValidationError:
+        raise unreadable_answer(request["path"]) from None
+    if feature_views.project != project_name:
+        raise unreadable_answer(request["path"])
+    return feature_views
 
 
 def import_libraries() -> None:

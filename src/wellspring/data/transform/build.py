@@ -11,15 +11,12 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
-import shutil
-import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, list_runs
 from wellspring.data.transform.leakage import choose_audit_instants, find_leaks, known_since_columns
@@ -27,13 +24,14 @@ from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable, package_missing
 from wellspring.lake import editions
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.query.port import DbtSource
+from wellspring.query.port import DbtRun, DbtSource
 from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
+from wellspring.records.tables import ParquetTable
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles
+from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles, require_plain_files, unreadable_answer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,7 +86,7 @@ def transform_edition(
         Ref(name=landed.subject, digest=editions.edition_digest(landed)),
         Ref(name=f"dbt:{project.name}", digest=code),
     ]
-    with _scratch_folder(project.lake_dir) as scratch:
+    with project_code.open_folder("dbt") as scratch:
         with step("transform", f"dbt:{project.name}", inputs=inputs) as act:
             landed_tables = {table.table: lake.open_table(landed, table.table) for table in landed.tables}
             audit_instants = choose_audit_instants(landed_tables, engine)
@@ -104,11 +102,12 @@ def transform_edition(
                         audit_instants=audit_instants,
                     ),
                     project_code,
-                    readable=(project.lake_dir,),
+                    readable=_list_files(landed_tables.values()),
                     trace=act.trace,
                 ),
                 landed,
             )
+            _check_answer(build_result, landed_tables, runs, backend)
             tables = {
                 table.name: _check_built_table(table, _read_rows(backend.open_export(table.name, runs[0])))
                 for table in build_result.tables
@@ -147,7 +146,8 @@ def run_build_process(
 ) -> BuildResult:
     """Run a build job in a process of project code, which finds the trace in its environment as TRACEPARENT.
 
-    readable: where the sources are. Raises Unavailable when the process fails or dbt is not installed.
+    readable: where the sources are. Raises Unavailable when the process fails or dbt is not installed, and ProjectError
+    when it answers or leaves something else than a build does: macros of the project run in it.
     """
     if importlib.util.find_spec("dbt") is None:
         raise package_missing("dbt", extra="dbt")
@@ -169,7 +169,11 @@ def run_build_process(
         raise Unavailable(
             f"the dbt process exited with code {run.status} and {cause}", fix="free memory and disk, then try again"
         )
-    return BuildResult.model_validate_json(run.output)
+    require_plain_files(Path(job.scratch_dir))
+    try:
+        return BuildResult.model_validate_json(run.output)
+    except ValidationError:
+        raise unreadable_answer("the dbt project") from None
 
 
 # --- before -----------------------------------------------------------------------------------------------------------
@@ -218,17 +222,8 @@ def _refuse_older_edition(lake: Lake, landed: Edition) -> None:
         )
 
 
-@contextmanager
-def _scratch_folder(lake_folder: Path) -> Generator[Path]:
-    """Create a scratch folder inside the lake folder, so that tokens are never written to the system's temp folder."""
-    builds_folder = lake_folder / "builds"
-    # One writer at a time: existing files are the leftovers of a killed build.
-    shutil.rmtree(builds_folder, ignore_errors=True)
-    builds_folder.mkdir(parents=True, mode=0o700)
-    try:
-        yield Path(tempfile.mkdtemp(dir=builds_folder))
-    finally:
-        shutil.rmtree(builds_folder, ignore_errors=True)
+def _list_files(tables: Iterable[TableInput]) -> tuple[Path, ...]:
+    return tuple(Path(file) for table in tables if isinstance(table, ParquetTable) for file in table.files)
 
 
 def _prepare_sources(tables: Mapping[str, TableInput], scratch: Path, backend: DbtBackend) -> dict[str, DbtSource]:
@@ -262,6 +257,26 @@ def _require_success(build_result: BuildResult, landed: Edition) -> BuildResult:
         fix="fix the model, or ask the supplier about the data",
         verdict=Verdict(subject=landed.subject, outcome="fail", reasons=reasons),
     )
+
+
+def _check_answer(
+    build_result: BuildResult, landed_tables: Mapping[str, TableInput], runs: Sequence[DbtRun], backend: DbtBackend
+) -> None:
+    """Check again what the process has checked, which code of the project may have changed. Raises ProjectError."""
+    import pyarrow as pa
+
+    names = [table.name for table in build_result.tables]
+    for table in build_result.tables:
+        if names.count(table.name) != 1 or table.name in landed_tables or not set(table.keys) <= set(table.columns):
+            raise unreadable_answer("the dbt project")
+        for run in runs:
+            try:
+                backend.open_export(table.name, run)
+            except (OSError, pa.ArrowException):
+                raise ProjectError(
+                    f"the file of table {table.name} cannot be read: a macro or a hook may have changed it",
+                    fix="remove the code that writes files",
+                ) from None
 
 
 def _sort_columns(table: ExportedTable) -> list[str]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from wellspring.data.transform.source_digest import is_source_file
 from wellspring.errors import Unavailable
@@ -51,9 +51,9 @@ class BuildJob(Frozen):
 
 
 class ExportedTable(Frozen):
-    """A built table, exported by each run. keys: the key columns from its `meta`."""
+    """A built table, exported by each run. name: also of its file. keys: the key columns from its `meta`."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.-]*$", max_length=200)
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     rows: int

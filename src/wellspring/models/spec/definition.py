@@ -216,7 +216,7 @@ def open_trained_file(definition: ModelDefinition, path: Path) -> ModelDefinitio
     if trained_file is None or not isinstance(estimator, FileEstimator):
         return definition
     # The digests of a training's sources cover the files of the model's name.
-    if trained_file.name.partition(".")[0] != definition.name:
+    if trained_file.name.partition(".")[0] != definition.name or "/" in trained_file.name:
         raise ProjectError(
             f"{path}: the file {trained_file.name} must have the name of the model",
             fix=f"rename it to {definition.name}.{trained_file.name.partition('.')[2]}",

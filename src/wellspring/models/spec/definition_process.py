@@ -24,7 +24,7 @@ from wellspring.models.spec.definition import (
 )
 from wellspring.models.tasks.port import Task
 from wellspring.models.tasks.registry import find_task
-from wellspring.runtime.project_code import ProjectCode, read_project_file
+from wellspring.runtime.project_code import ProjectCode, read_project_file, unreadable_answer
 
 READ_TIMEOUT_SECONDS = 120
 
@@ -37,8 +37,13 @@ def read_model_definition(folder: Path, name: str, project_code: ProjectCode) ->
     path = find_model_file(folder, name)
     request = {"path": str(path.absolute())}
     document = read_project_file(project_code, "model", folder, request, timeout=READ_TIMEOUT_SECONDS)
+    if not _has_answer_form(document):
+        raise unreadable_answer(request["path"])
     try:
-        return open_trained_file(decode_definition(document), path)
+        definition = decode_definition(document)
+        if definition.name != name:
+            raise unreadable_answer(request["path"])
+        return open_trained_file(definition, path)
     except ValidationError as exc:
         fields = ", ".join(sorted({".".join(map(str, error["loc"])) for error in exc.errors()}))
         raise ProjectError(
@@ -77,6 +82,17 @@ def run_request(request: bytes) -> bytes:
         return json.dumps(encode_definition(definition)).encode()
     except WellspringError as exc:
         return json.dumps(encode_error(exc)).encode()
+
+
+def _has_answer_form(document: dict[str, Any]) -> bool:
+    """Return whether an answer has the parts that `encode_definition` gives it; pydantic checks what is in them."""
+    parts = [document.get("task"), document.get("estimator")]
+    definition = document.get("definition")
+    return (
+        all(isinstance(part, dict) and isinstance(part.get("name"), str) and "settings" in part for part in parts)
+        and isinstance(definition, dict)
+        and not {"task", "estimator"} & definition.keys()
+    )
 
 
 def _encode_part(part: Task | Estimator) -> dict[str, Any]:
