@@ -6,6 +6,7 @@ models whose fields have a JSON form. The classes come from the installed packag
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def decode_definition(document: dict[str, Any]) -> ModelDefinition:
 
 
 def import_libraries() -> None:
-    """Import nothing more: this module has what a definition needs."""
+    """Import what model files import, and with it the tasks and estimators of the platform."""
+    importlib.import_module("wellspring.stable")
 
 
 def run_request(request: bytes) -> bytes:
