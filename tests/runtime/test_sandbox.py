@@ -14,7 +14,7 @@ from tests.builders.landlock import has_landlock
 from tests.builders.services import SECRETS
 from wellspring.embedded import layout
 from wellspring.project import Project
-from wellspring.runtime import landlock, sandbox
+from wellspring.runtime import landlock, sandbox, seccomp
 from wellspring.runtime.privileges import detect_privileges, service_environment
 
 PROBE = """
@@ -236,6 +236,43 @@ def test_no_rule_opens_a_folder_above_the_project(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(sys, "path", [*sys.path, "/", "/tmp", str(project.root.parent)])
         reads, writes = sandbox.file_rules_for(project, "worker")
         assert not [path for path in (*reads, *writes) if project.root.is_relative_to(path)]
+
+
+CODE_PROBE = """
+import json, os, sys
+from wellspring.runtime.sandbox import confine_project_code
+request = json.loads(sys.stdin.read())
+scratch = project.state_dir / "tmp/code"
+os.chdir(scratch)
+outcomes = {"unconfined_reason": confine_project_code(scratch, [project.root / "wellspring.toml"])}
+for path in request:
+    try:
+        outcomes[path] = f"read {len(open(path, 'rb').read())}"
+    except OSError as error:
+        outcomes[path] = type(error).__name__
+print(json.dumps(outcomes))
+"""
+
+
+@needs_landlock
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give services users of their own")
+def test_code_of_the_project_opens_what_its_job_names_and_no_secret(project: Project):
+    """In a closed folder too, where its user has the capability to read every file."""
+    contract = next(project.contracts_dir.iterdir())
+    refused = [*(project.root / name for name in SECRETS), contract, Path("/etc/shadow"), Path("/proc/1/cmdline")]
+    allowed = project.root / "wellspring.toml"
+    ran = projects.run_as(project, "code", CODE_PROBE, stdin=json.dumps([*map(str, (*refused, allowed))]))
+    assert ran.returncode == 0, ran.stderr
+    outcomes = json.loads(ran.stdout)
+    assert outcomes.pop("unconfined_reason") == ""
+    assert outcomes.pop(str(allowed)).startswith("read ")
+    assert set(outcomes.values()) == {"PermissionError"}
+
+
+def test_a_machine_without_seccomp_is_reported(monkeypatch: pytest.MonkeyPatch):
+    with projects.create_project() as project:
+        monkeypatch.setattr(seccomp, "syscall", lambda *_: -1)
+        assert "no seccomp" in sandbox.describe_separation(project)
 
 
 def test_a_kernel_without_landlock_is_reported(monkeypatch: pytest.MonkeyPatch):
