@@ -61,9 +61,9 @@ def targets(project: ProjectFixture) -> Iterator[dict[str, Any]]:
     project.ingest()
     state, running = project.project.state_dir, read_run_state(project.project)
     assert running is not None
-    with tempfile.TemporaryDirectory(prefix="ws-other-") as other, socket.create_server(("127.0.0.1", 0)) as server:
-        Path(other).chmod(0o755)
-        (Path(other) / "wellspring.toml").touch()
+    with tempfile.TemporaryDirectory(prefix="ws-other-") as neighbor, socket.create_server(("127.0.0.1", 0)) as server:
+        Path(neighbor).chmod(0o755)
+        (Path(neighbor) / "wellspring.toml").touch()
         with socket.create_server(("127.0.0.1", 0)) as free:
             free_port = free.getsockname()[1]
         yield {
@@ -79,7 +79,7 @@ def targets(project: ProjectFixture) -> Iterator[dict[str, Any]]:
             ],
             "indexes": [str(project.project.ledger_dir / "index.sqlite")],
             "pointers": [str(project.project.models_dir / "live"), str(project.project.models_dir / "created")],
-            "other_files": [str(Path(other) / "wellspring.toml")],
+            "other_files": [str(Path(neighbor) / "wellspring.toml")],
             "lake_files": [str(path) for path in (state / "lake").rglob("*.parquet")][:3],
         }
 

@@ -128,10 +128,10 @@ def test_a_huge_output_is_refused_and_of_the_errors_the_end_is_read(tmp_path: Pa
         os.lseek(descriptors[2], 0, os.SEEK_END)
         os.write(descriptors[2], b"ValueError")
         send(channel, ended=message["start"], status=0)
-        content, others, _, _ = socket.recv_fds(channel, 4096, 3)
+        content, further, _, _ = socket.recv_fds(channel, 4096, 3)
         if content:
-            serve(channel, json.loads(content), others)
-        for descriptor in others:
+            serve(channel, json.loads(content), further)
+        for descriptor in further:
             os.close(descriptor)
 
     with open_client(tmp_path, serve) as client:

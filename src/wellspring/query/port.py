@@ -176,6 +176,10 @@ class DbtBackend(Protocol):
         """Make a table readable for the child process, and return its location (parent)."""
         ...
 
+    def list_source_files(self, location: dict[str, JsonValue]) -> tuple[Path, ...]:
+        """List the files of this machine that the child process reads for a source; it may read no others (parent)."""
+        ...
+
     def dbt_profile(self, run: DbtRun, sources: Mapping[str, DbtSource]) -> dict[str, Any]:
         """Return the target of a run for profiles.yml, without secrets (child).
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,7 +28,6 @@ from wellspring.query.port import DbtRun, DbtSource
 from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
-from wellspring.records.tables import ParquetTable
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles, require_plain_files, unreadable_answer
@@ -91,6 +90,7 @@ def transform_edition(
             landed_tables = {table.table: lake.open_table(landed, table.table) for table in landed.tables}
             audit_instants = choose_audit_instants(landed_tables, engine)
             runs = list_runs(scratch, audit_instants)
+            sources = _prepare_sources(landed_tables, scratch, backend)
             build_result = _require_success(
                 run_build_process(
                     BuildJob(
@@ -98,11 +98,13 @@ def transform_edition(
                         engine_options=project.query.options,
                         project_dir=str(folder),
                         scratch_dir=str(scratch),
-                        sources=_prepare_sources(landed_tables, scratch, backend),
+                        sources=sources,
                         audit_instants=audit_instants,
                     ),
                     project_code,
-                    readable=_list_files(landed_tables.values()),
+                    readable=tuple(
+                        path for source in sources.values() for path in backend.list_source_files(source.location)
+                    ),
                     trace=act.trace,
                 ),
                 landed,
@@ -220,10 +222,6 @@ def _refuse_older_edition(lake: Lake, landed: Edition) -> None:
             f"the current tables were built from {former.id}, which is newer than {landed.id}",
             fix="build from the newest landed edition",
         )
-
-
-def _list_files(tables: Iterable[TableInput]) -> tuple[Path, ...]:
-    return tuple(Path(file) for table in tables if isinstance(table, ParquetTable) for file in table.files)
 
 
 def _prepare_sources(tables: Mapping[str, TableInput], scratch: Path, backend: DbtBackend) -> dict[str, DbtSource]:

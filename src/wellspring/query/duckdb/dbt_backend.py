@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
@@ -42,6 +42,10 @@ class DuckDbDbtBackend:
         path = scratch / "sources" / f"{len(list((scratch / 'sources').iterdir()))}.parquet"
         pq.write_table(table if isinstance(table, pa.Table) else table.read_rows(), path)
         return {"files": [str(path)]}
+
+    def list_source_files(self, location: dict[str, JsonValue]) -> tuple[Path, ...]:
+        """Return the files of a location."""
+        return tuple(Path(file) for file in cast("list[str]", location["files"]))
 
     def dbt_profile(self, run: DbtRun, sources: Mapping[str, DbtSource]) -> dict[str, Any]:
         """Return a target with its own in-memory database, output folder and spill folder."""
