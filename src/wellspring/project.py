@@ -8,7 +8,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -32,6 +31,7 @@ from wellspring.settings import (
     WorkerSettings,
     find_source_settings,
 )
+from wellspring.socket_folder import name_socket_folder, read_socket_folder
 
 PROJECT_FILE = "wellspring.toml"
 RESERVED_NAMES = frozenset(
@@ -244,13 +244,15 @@ class Project(SettingsSection):
             paths["policies"] = self.root / self.models.policies
         return paths
 
-    @cached_property
+    @property
     def runtime_dir(self) -> Path:
-        """Folder of Unix sockets, short because a socket path has at most 107 bytes: ws-<8 hex of the project path>.
+        """Folder of Unix sockets, which the newest `up` chose."""
+        return read_socket_folder(self.runtime_record, name_socket_folder(self.root))
 
-        Always in /tmp, never in TMPDIR: all shells of the owner and all services must find the same sockets.
-        """
-        return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
+    @property
+    def runtime_record(self) -> Path:
+        """The file that names the folder of Unix sockets; every service can read it."""
+        return self.state_dir / "runtime-dir"
 
     def socket_path(self, name: str) -> Path:
         """Unix socket of a server (`openbao`, `intake`, `jobs` ...); that of postgres is in a folder."""

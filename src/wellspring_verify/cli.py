@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="wellspring verify",
         description="Verify a pack offline. No key is read from the pack: get the keys by another channel.",
-        epilog="exit 0: verified; 10: consistent, but the signer was not checked; 20: corrupted, with the findings",
+        epilog="exit 0: verified; 10: consistent, but --key or --witness is missing; 20: corrupted, with the findings",
     )
     parser.add_argument("pack", type=Path, help="the folder of the pack")
     parser.add_argument("--key", help="the log's verifier key, or a file that contains it")
@@ -86,7 +86,10 @@ def _parse_key_of_kind(text: str, kind: int) -> notes.VerifierKey:
 
 
 def _render_text(report: VerificationReport) -> str:
-    verdict = {VERIFIED: "VERIFIED", UNSIGNED: "CONSISTENT, SIGNER NOT CHECKED", CORRUPTED: "CORRUPTED"}[report.outcome]
+    unchecked = " AND ".join(report.unchecked).upper()
+    verdict = {VERIFIED: "VERIFIED", UNSIGNED: f"CONSISTENT, {unchecked} NOT CHECKED", CORRUPTED: "CORRUPTED"}[
+        report.outcome
+    ]
     lines = [f"{verdict}: {_escape_ascii(report.subject or 'no readable subject')}"]
     lines += [f"  {_escape_ascii(line)}" for line in report.summary]
     lines += [f"  {_escape_ascii(str(finding))}" for finding in report.findings[:50]]
@@ -104,6 +107,7 @@ def _render_json(report: VerificationReport) -> str:
                 {"file": _escape_ascii(finding.file), "message": finding.message} for finding in report.findings
             ],
             "summary": report.summary,
+            "unchecked": report.unchecked,
         },
         indent=1,
     )

@@ -43,12 +43,16 @@ _MAX_PACK_BYTES = 2**30
 
 
 class VerificationReport(NamedTuple):
-    """The outcome: 0 verified, 10 consistent but the signer was not checked, 20 corrupted (see `findings`)."""
+    """The outcome: 0 verified, 10 consistent but a signer was not checked, 20 corrupted (see `findings`).
+
+    unchecked: those of `signer` and `witness` whose key was missing; empty unless the outcome is 10.
+    """
 
     outcome: Literal[0, 10, 20]
     findings: tuple[PackFinding, ...]
     summary: tuple[str, ...]
     subject: str | None
+    unchecked: tuple[str, ...] = ()
 
 
 def verify_pack(
@@ -56,7 +60,8 @@ def verify_pack(
 ) -> VerificationReport:
     """Verify the pack in `folder` with the verifier keys of the log and the witness.
 
-    Without `key` the outcome of a sound pack is 10, not 0: it is consistent, but anybody could have signed it.
+    Without `key` the outcome of a sound pack is 10, not 0: it is consistent, but anybody could have signed it. Without
+    `witness` it is 10 too: the holder of the log's key could have signed a second history.
     answer: a prediction as the API returned it, to check against its pack.
     Raises MalformedError for a malformed key, NotADirectoryError if the folder does not exist.
     """
@@ -79,18 +84,19 @@ def verify_pack(
         pack.add_finding(ANSWER_LABEL, fault)
     if pack.findings:
         return VerificationReport(CORRUPTED, tuple(dict.fromkeys(pack.findings)), (), subject)
+    unchecked = tuple(name for name, owner_key in zip(("signer", "witness"), keys, strict=True) if not owner_key)
     summary = [
         f"{len(entries)} entries, each proved to be in the log {origin!a}",
         f"the tree had {head.size if head else 0} entries when its checkpoint was signed",
         "the log's signature is valid" if keys[0] else "the log's signature was NOT checked: give --key",
-        "the witness's signature is valid" if keys[1] else "the witness's signature was not checked: give --witness",
+        "the witness's signature is valid" if keys[1] else "the witness's signature was NOT checked: give --witness",
         "every row set, original and edition that its entries read was produced by another of its entries",
         *describe_row_tokens(subject or "", entries.values()),
         *chain.summarize_chain(subject or "", answer_checked=answer is not None),
         "other entries (a finding, an expiry, a publish) may have been left out when it was sealed;"
         " `wellspring ledger verify` reads the whole log",
     ]
-    return VerificationReport(VERIFIED if keys[0] else UNSIGNED, (), tuple(summary), subject)
+    return VerificationReport(VERIFIED if not unchecked else UNSIGNED, (), tuple(summary), subject, unchecked)
 
 
 def _parse_keys(key: str | None, witness: str | None) -> tuple[notes.VerifierKey | None, notes.VerifierKey | None]:

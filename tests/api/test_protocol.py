@@ -208,6 +208,29 @@ def test_many_headers_in_one_piece_are_refused():
     run(test)
 
 
+@pytest.mark.parametrize("size", [middleware.MAX_BODY_BYTES, 17 * 1000, 40 * 1000])
+def test_headers_slightly_over_the_limit_are_refused_however_they_arrive(size: int):
+    async def test() -> None:
+        async with serving() as step:
+            for head in (b"GET / HTTP/1.1\r\nwide: " + b"x" * size, b"GET /" + b"x" * size + b" HTTP/1.1\r\nhost: api"):
+                for pieces in (1, 7):
+                    reader, writer = await step.connect()
+                    content, length = head + b"\r\n\r\n", -(-len(head) // pieces)
+                    for start in range(0, len(content), length):
+                        writer.write(content[start : start + length])
+                        await writer.drain()
+                    assert (await read_response(reader))[0] == 431
+                    assert await ended(reader)
+            # A smaller one on a connection that was used before.
+            reader, writer = await step.connect()
+            for width, status in ((15_000, 200), (15_000, 200), (size, 431)):
+                writer.write(b"GET / HTTP/1.1\r\nwide: " + b"x" * width + b"\r\n\r\n")
+                assert (await read_response(reader))[0] == status
+            assert len(step.uids) == 2
+
+    run(test)
+
+
 def test_largest_body_with_large_headers_is_accepted_in_any_pieces():
     async def test() -> None:
         async with serving() as step:

@@ -55,7 +55,9 @@ def test_a_sealed_story_is_proved_offline_and_verifies(run: Run, project: Path, 
     assert run("verify", out, "--key", keys, "--witness", keys).code == 0
     assert run("verify", out).code == 10
     document = run("verify", out, "--key", keys, "--json").document
-    assert document["outcome"] == 0
+    assert (document["outcome"], document["unchecked"]) == (10, ["witness"])
+    document = run("verify", out, "--key", keys, "--witness", keys, "--json").document
+    assert (document["outcome"], document["unchecked"]) == (0, [])
     assert document["subject"] == "drop:d0"
 
 

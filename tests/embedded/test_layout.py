@@ -1,6 +1,7 @@
 """Folders have their owners and modes, secret files are private, and folders of other users are refused."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,28 +99,65 @@ def test_a_state_folder_of_somebody_else_is_refused(project: Project):
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])
-def test_a_runtime_folder_that_another_user_could_have_created_is_refused(project: Project, tmp_path: Path, trap: str):
+def test_something_of_another_user_at_the_runtime_path_is_left_alone_and_another_path_is_used(
+    project: Project, tmp_path: Path, trap: str, monkeypatch: pytest.MonkeyPatch
+):
+    # Without a folder that only root may write to.
+    monkeypatch.setattr(layout, "SYSTEM_RUNTIME", tmp_path / "missing" / "run")
     layout.ensure_ownership(project)
+    taken = project.runtime_dir
     if trap == "link":
-        project.runtime_dir.symlink_to(tmp_path)
+        taken.symlink_to(tmp_path)
     elif trap == "file":
-        project.runtime_dir.touch()
+        taken.touch()
     else:
-        project.runtime_dir.mkdir()
-        project.runtime_dir.chmod(0o777)
+        taken.mkdir()
+        taken.chmod(0o777)
+        (taken / "api.sock").touch()
     try:
-        with pytest.raises(Refused, match="created by another user"):
-            layout.create_runtime_dir(project, detect_privileges(project))
+        layout.create_runtime_dir(project, detect_privileges(project))
+        chosen = project.runtime_dir
+        assert chosen != taken
+        assert (chosen.parent, chosen.name.startswith(taken.name + "-")) == (taken.parent, True)
+        assert chosen.stat().st_uid == os.geteuid()
+        assert not chosen.stat().st_mode & 0o002
+        # Another process of the project finds the same sockets.
+        assert load_project(project.root).socket_path("api").parent == chosen
+        layout.remove_runtime_dir(project)
+        assert not chosen.exists()
+        assert taken.lstat()
+        assert trap != "open" or (taken / "api.sock").exists()
+        # The name was public while the folder existed.
+        chosen.symlink_to(tmp_path)
+        layout.create_runtime_dir(project, detect_privileges(project))
+        assert project.runtime_dir not in {chosen, taken}
+        chosen.unlink()
     finally:
-        project.runtime_dir.rmdir() if trap == "open" else project.runtime_dir.unlink()
+        layout.remove_runtime_dir(project)
+        shutil.rmtree(taken) if trap == "open" else taken.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a folder of its own for sockets")
+def test_root_creates_sockets_where_no_other_user_can_create_a_folder(project: Project):
+    layout.ensure_ownership(project)
+    layout.create_runtime_dir(project, detect_privileges(project))
+    for folder in project.runtime_dir.parents:
+        assert (folder.stat().st_uid, folder.stat().st_mode & 0o022) == (0, 0), folder
+    assert project.runtime_dir.parent.stat().st_mode & 0o777 == 0o755
+    layout.remove_runtime_dir(project)
 
 
 def test_a_runtime_folder_left_by_a_crash_is_created_again(project: Project):
     layout.ensure_ownership(project)
-    layout.create_runtime_dir(project, detect_privileges(project))
-    (project.runtime_dir / "old.sock").touch()
-    layout.create_runtime_dir(project, detect_privileges(project))
-    assert not (project.runtime_dir / "old.sock").exists()
+    for record_is_lost in (False, True):
+        layout.create_runtime_dir(project, detect_privileges(project))
+        left = project.runtime_dir / "old.sock"
+        left.touch()
+        if record_is_lost:
+            project.runtime_record.unlink()
+        layout.create_runtime_dir(project, detect_privileges(project))
+        assert not left.exists()
+        assert project.runtime_dir == left.parent
     layout.remove_runtime_dir(project)
     assert not project.runtime_dir.exists()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -284,10 +285,30 @@ def test_clean_follows_no_link_out_of_the_project(bare: Project, tmp_path: Path)
     bare.vendor_dir.unlink()
 
 
-def test_a_runtime_folder_of_another_user_is_refused(bare: Project, tmp_path: Path):
-    bare.runtime_dir.symlink_to(tmp_path)
+def test_a_folder_of_another_user_at_the_runtime_path_does_not_prevent_the_start(
+    bare: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Without root the path is in /tmp, where any user can create it first."""
+    taken = bare.runtime_dir
+    taken.mkdir()
+    taken.chmod(0o777)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom wellspring.embedded import layout\n"
+        f"layout.SYSTEM_RUNTIME = Path({str(tmp_path / 'missing' / 'run')!r})\n"
+        "from wellspring.supervisor import client\nsys.exit(client.main())\n"
+    )
+    launcher = tmp_path / "python"
+    launcher.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -P -c {shlex.quote(code)} "$@"\n')
+    launcher.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(client.sys, "executable", str(launcher))
+        running = client.start_servers(bare)
     try:
-        with pytest.raises(Refused, match="created by another user"):
-            client.start_servers(bare)
+        assert set(running.servers) == REQUIRED_SERVERS
+        assert bare.runtime_dir.parent == taken.parent
+        assert list(taken.iterdir()) == []
+        assert {row.state for row in client.list_server_status(bare)} == {"up"}
     finally:
-        bare.runtime_dir.unlink()
+        client.stop_servers(bare)
+        taken.rmdir()
+    assert not bare.runtime_dir.exists()

@@ -27,8 +27,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_exits_0_when_verified_and_10_without_a_key(sound: Built, capsys: pytest.CaptureFixture[str]):
     assert main([str(sound.folder), "--key", sound.key, "--witness", sound.witness]) == 0
     assert capsys.readouterr().out.startswith("VERIFIED: drop:d0\n")
-    assert main([str(sound.folder)]) == 10
-    assert "SIGNER NOT CHECKED" in capsys.readouterr().out
+    for keys, unchecked in (
+        ((), "SIGNER AND WITNESS"),
+        (("--key", sound.key), "WITNESS"),
+        (("--witness", sound.witness), "SIGNER"),
+    ):
+        assert main([str(sound.folder), *keys]) == 10
+        assert capsys.readouterr().out.startswith(f"CONSISTENT, {unchecked} NOT CHECKED: drop:d0\n")
 
 
 def test_keys_may_stand_in_a_file(sound: Built, tmp_path: Path):
@@ -69,7 +74,7 @@ def test_twenty_flipped_bits_exit_20_and_are_named(sound: Built, tmp_path: Path)
 
 
 def test_json_says_the_same(sound: Built, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    assert main([str(sound.folder), "--key", sound.key, "--json"]) == 0
+    assert main([str(sound.folder), "--key", sound.key, "--witness", sound.witness, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outcome"] == 0
     shutil.copytree(sound.folder, tmp_path / "pack")
     (tmp_path / "pack" / "story.md").unlink()

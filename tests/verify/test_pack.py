@@ -40,8 +40,13 @@ def copy(sound: Built, tmp_path: Path) -> Built:
 def test_a_sound_pack_verifies(sound: Built):
     report = check(sound)
     assert (report.outcome, report.findings, report.subject) == (0, (), "drop:d0")
-    assert verify_pack(sound.folder, key=sound.key).outcome == 0
-    assert verify_pack(sound.folder).outcome == 10
+    for key, witness, unchecked in (
+        (sound.key, None, ("witness",)),
+        (None, sound.witness, ("signer",)),
+        (None, None, ("signer", "witness")),
+    ):
+        partial = verify_pack(sound.folder, key=key, witness=witness)
+        assert (partial.outcome, partial.unchecked) == (10, unchecked)
     assert sorted({name.partition("/")[0] for name in sound.files()}) == [
         "checkpoint", "contracts", "entries", "manifest.json", "proofs.json", "seal.json", "story.json", "story.md",
     ]  # fmt: skip

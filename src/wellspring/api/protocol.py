@@ -37,6 +37,7 @@ class PeerProtocol(HttpToolsProtocol):
         self._acquired = False
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._parsed_head_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -64,15 +65,25 @@ class PeerProtocol(HttpToolsProtocol):
             if self.transport.is_closing():
                 return
             if self._head_bytes > MAX_BODY_BYTES:
-                self._send_and_close(malformed_request(f"path and headers exceed {MAX_BODY_BYTES} bytes", 431))
+                self._refuse_large_head()
                 return
         if self._is_idle():
             self._start_deadline()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._parsed_head_bytes = 0
         # uvicorn's type of the scope does not have this key.
         cast("dict[str, Any]", self.scope)[UID_SCOPE_KEY] = self._peer_uid
+
+    def on_url(self, url: bytes) -> None:
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A blank, a colon and a line end stand between them.
+        self._count_head(len(name) + len(value) + 4)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._cancel_deadline()
@@ -85,6 +96,22 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._head_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        # The parser turns an error of a callback into an error of its own, for which uvicorn calls this method.
+        if self._parsed_head_bytes > MAX_BODY_BYTES:
+            self._refuse_large_head()
+        else:
+            super().send_400_response(msg)
+
+    def _count_head(self, size: int) -> None:
+        """Count the path and headers of one request, however its bytes arrive. Raises ValueError above the limit."""
+        self._parsed_head_bytes += size
+        if self._parsed_head_bytes > MAX_BODY_BYTES:
+            raise ValueError("path and headers are too large")
+
+    def _refuse_large_head(self) -> None:
+        self._send_and_close(malformed_request(f"path and headers exceed {MAX_BODY_BYTES} bytes", 431))
 
     def _is_idle(self) -> bool:
         return not self.cycle or self.cycle.response_complete

@@ -75,7 +75,7 @@ def _pack_subject(pack: Path) -> str | None:
 )
 @click.pass_obj
 def verify(ctx: CliContext, pack: Path, key: str | None, witness: str | None, answer: Path | None) -> int:
-    """Verify PACK offline. Exit 0: verified. 10: consistent, signer not checked. 20: corrupted; the file is named."""
+    """Verify PACK offline. Exit 0: verified. 10: a key is missing. 20: corrupted; its file is named."""
     from wellspring_verify import cli as verifier
 
     _require_inputs(pack, key, witness, answer)

@@ -38,7 +38,7 @@ def down(ctx: CliContext) -> int:
     """Stop the servers of this project; all data stays."""
     from wellspring.supervisor import client
 
-    stopped = client.stop_servers(ctx.load_project())
+    stopped = client.stop_servers(ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"))
     ctx.echo("stopped" if stopped else "nothing was running")
     ctx.print_result({"stopped": bool(stopped)}, next_command="wellspring up")
     return 0

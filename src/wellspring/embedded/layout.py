@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from wellspring.errors import Refused
@@ -11,6 +13,7 @@ from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.privileges import ServicePrivileges, service_temp_dir
 from wellspring.runtime.service_users import SERVICE_SLOTS
 from wellspring.runtime.trusted_folder import create_folder, create_missing_folders, remove_tree, write_file
+from wellspring.socket_folder import SHARED_RUNTIME, SYSTEM_RUNTIME, name_socket_folder
 
 JOURNAL_OWNERS = {"dispatcher": "worker", "enclave": "enclave", "api": "api", "sequencer": "sequencer"}
 """The services that have one journal, and the user of each."""
@@ -90,10 +93,14 @@ def ensure_ownership(project: Project) -> None:
 
 
 def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
-    """Create an empty folder for the sockets. Raises Refused if another user has created one of that name."""
+    """Create an empty folder for the sockets, and record its path in `.wellspring/`.
+
+    Its parent is /run/wellspring if root may create it, because no other user can create a folder there; else /tmp. A
+    folder of that name which another user created in /tmp is left alone: the new one has a name that nobody could know.
+    """
     remove_runtime_dir(project)
-    runtime = project.runtime_dir
-    create_folder(runtime, 0o700, must_be_new=True)
+    runtime = _make_runtime_dir(name_socket_folder(project.root))
+    write_public_file(project.runtime_record, f"{runtime}\n".encode(), privileges, None)
     create_folder(project.socket_path("postgres"), 0o750, privileges.owner_of("postgres"))
     if privileges.separation == "user":
         # Writable by the servers that create a socket here, sticky, and searchable by every client.
@@ -101,18 +108,38 @@ def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
 
 
 def remove_runtime_dir(project: Project) -> None:
-    """Remove the folder of sockets. Raises Refused if another user created it or others may write to it."""
+    """Remove the folder of sockets. What another user created at its path, or may write to, is left alone."""
     runtime = project.runtime_dir
+    if is_own_folder(runtime):
+        remove_tree(runtime)
+
+
+def is_own_folder(path: Path) -> bool:
+    """Return whether a path is a folder, not a link, of this user, which others may not write to."""
     try:
-        info = runtime.lstat()
+        info = path.lstat()
     except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o002:
-        raise Refused(
-            f"{runtime} was created by another user (uid {info.st_uid}, mode {stat.filemode(info.st_mode)})",
-            fix="find out who created it and remove it: sockets are created only in a folder that wellspring owns",
-        )
-    remove_tree(runtime)
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & 0o002
+
+
+def _make_runtime_dir(name: str) -> Path:
+    if os.geteuid() == 0 and is_own_folder(SYSTEM_RUNTIME.parent):
+        # A container may have a /run that is read-only.
+        with suppress(OSError):
+            create_folder(SYSTEM_RUNTIME, 0o755)
+            return _make_folder(SYSTEM_RUNTIME / name)
+    with suppress(FileExistsError):
+        return _make_folder(SHARED_RUNTIME / name)
+    return _make_folder(SHARED_RUNTIME / f"{name}-{secrets.token_hex(8)}")
+
+
+def _make_folder(path: Path) -> Path:
+    if is_own_folder(path):
+        # Left by a crash, after which its record was lost.
+        remove_tree(path)
+    create_folder(path, 0o700, must_be_new=True)
+    return path
 
 
 def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:

@@ -69,7 +69,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
     """Return the paths that a role may read and those that it may write; it can access no other project file."""
     state = project.state_dir
     reads = _list_code_paths((project.root,))
-    reads += [project.root / PROJECT_FILE, uid_range_path(project), project.contracts_dir]
+    reads += [project.root / PROJECT_FILE, uid_range_path(project), project.runtime_record, project.contracts_dir]
     if project.simulation is not None:
         reads += [project.root / project.simulation.folder, project.ledger_dir / "origin"]
     writes = [service_temp_dir(project, role)]

@@ -25,6 +25,7 @@ from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.run_state import RunState, ServerState, read_run_state
 from wellspring.runtime.trusted_folder import create_missing_folders, open_appending, remove_file, remove_tree
 from wellspring.stores.online.registry import needs_embedded_server
+from wellspring.supervisor.leftover_processes import end_leftover_processes
 from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
 from wellspring.trust import policy
 
@@ -68,18 +69,21 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
                 progress("wellspring.toml now needs other servers: restarting all servers")
             else:
                 return _start_exited_servers(project, running, progress)
-        _stop_running(project, running)
+        _stop_running(project, running, progress)
         uid_ranges.claim_uid_range(project, detect_privileges(project))
         return _launch_supervisor(project, lock, progress)
 
 
-def stop_servers(project: Project) -> bool:
-    """Stop the servers and remove their sockets and run.json. Returns False if the supervisor was not running."""
+def stop_servers(project: Project, *, progress: Callable[[str], None] = _ignore_progress) -> bool:
+    """Stop the servers and remove their sockets and run.json. Returns False if the supervisor was not running.
+
+    A process that they left over and that holds a lock of the project is ended, and `progress` names it.
+    """
     layout.ensure_ownership(project)
     with _startup_lock(project):
         running = _read_run_state(project)
         was_running = running is not None and is_same_process(running.supervisor)
-        _stop_running(project, running)
+        _stop_running(project, running, progress)
         return was_running
 
 
@@ -262,7 +266,7 @@ def _terminate(pid: int) -> None:
         return
 
 
-def _stop_running(project: Project, running: RunState | None) -> None:
+def _stop_running(project: Project, running: RunState | None, progress: Callable[[str], None]) -> None:
     """Stop the servers through the control socket, then by signal; remove run.json and the sockets."""
     if running is not None and is_same_process(running.supervisor):
         try:
@@ -278,6 +282,8 @@ def _stop_running(project: Project, running: RunState | None) -> None:
             if not wait_for_exit(server, 10):
                 os.kill(server.pid, signal.SIGKILL)
                 wait_for_exit(server, 5)
+    for holder in end_leftover_processes(project):
+        progress(f"ended pid {holder.pid}, which was left over and held {holder.path}")
     remove_file(project.state_dir / "run.json")
     layout.remove_runtime_dir(project)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from wellspring.data.contracts import contract
 from wellspring.data.sources.registry import load_source_kind
-from wellspring.embedded import packages
+from wellspring.embedded import layout, packages
 from wellspring.embedded.openbao_setup import is_bootstrap_complete
 from wellspring.errors import ProjectError, WellspringError
 from wellspring.models.spec import definition
@@ -161,7 +161,7 @@ def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
     except WellspringError as error:
         yield HealthCheck(False, error.what, error.fix)
         return
-    if running is None and project.runtime_dir.exists():
+    if running is None and layout.is_own_folder(project.runtime_dir):
         yield HealthCheck(False, f"no server runs, but {project.runtime_dir} exists", "run `wellspring down`")
         return
     if running is None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.runtime.files import write_atomically
+from wellspring.runtime.lock_holders import describe_lock_holder
 from wellspring.settings import SettingsSection
 from wellspring.stores.locks.port import Lease, LocksAdapter
 
@@ -97,7 +98,8 @@ class FileLocks:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise Unavailable(
-                        f"another process holds {resource}", fix="wait until it has ended, then try again"
+                        f"another process holds {resource}{_name_holder(self._path(resource, 'lock'))}",
+                        fix="wait until it has ended, then try again; `wellspring down` ends one that was left over",
                     ) from None
             pause.wait(_POLL_SECONDS)
 
@@ -112,6 +114,11 @@ class FileLocks:
 
     def _path(self, resource: str, kind: str) -> Path:
         return self._folder / f"{quote(resource, safe=':')}.{kind}"
+
+
+def _name_holder(path: Path) -> str:
+    holder = describe_lock_holder(path)
+    return f": {holder}" if holder else ""
 
 
 class FileLockSettings(SettingsSection):

@@ -19,6 +19,7 @@ from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, EntryPhase, Ref
 from wellspring.runtime.files import fsync_folder
+from wellspring.runtime.lock_holders import describe_lock_holder
 from wellspring.trust.ledger.journal_key import JournalKey
 from wellspring.trust.ledger.journal_state import STATE_ACTIONS, JournalState, find_named_state
 from wellspring.trust.ledger.leaf import HASHED_ACTIONS
@@ -237,7 +238,9 @@ class Journal:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(
-                f"another process writes the journal of {self.service}", fix="stop it, or wait until it ends"
+                f"another process writes the journal of {self.service}: "
+                f"{describe_lock_holder(self._folder / 'lock') or 'unknown'}",
+                fix="wait until it ends; `wellspring down` ends one that was left over",
             ) from None
 
     def _open_newest(self) -> tuple[int, int]:
