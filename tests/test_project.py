@@ -95,7 +95,7 @@ def test_a_caller_cannot_have_a_reserved_name(tmp_path: Path):
 
 
 def test_a_caller_cannot_have_a_service_uid(tmp_path: Path):
-    for uid in (*ServiceUsers(64132).uids.values(), ServiceUsers().telemetry_gid, 65534):
+    for uid in (*ServiceUsers(64132).uids.values(), ServiceUsers().group_id("project"), 65534):
         (output,) = load_errors(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
         assert output.startswith("toml:9: 'callers.portal.uid': a service of the platform runs as this uid")
 

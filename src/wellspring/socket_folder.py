@@ -17,10 +17,15 @@ def name_socket_folder(root: Path) -> str:
 
 
 def read_socket_folder(record: Path, name: str) -> Path:
-    """Return the recorded path; before the first `up`, or for any other content, the folder of this name in /tmp."""
+    """Return the recorded path; before the first `up`, or for any other content, the folder of this name in /tmp.
+
+    A caller, who may not read the record, gets the folder of this name in /run/wellspring if it exists.
+    """
     try:
         recorded = Path(record.read_text(encoding="utf-8", errors="replace").strip())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return SHARED_RUNTIME / name
+    except PermissionError:
+        return (SYSTEM_RUNTIME if (SYSTEM_RUNTIME / name).is_dir() else SHARED_RUNTIME) / name
     is_valid = recorded.parent in {SYSTEM_RUNTIME, SHARED_RUNTIME} and recorded.name.startswith(name)
     return recorded if is_valid else SHARED_RUNTIME / name

@@ -51,7 +51,7 @@ def test_records_need_no_server_and_write_the_services_own_journal(project_value
     assert len(lines) == 1
     for output in (b'"actor":"service:worker"', b'"tenant":"acme"', b'"known_since":"2026-11-25T12:00:00.000000Z"'):
         assert output in lines[0]
-    assert (project_value.state_dir / "lineage" / "worker.jsonl").read_bytes().count(b"\n") == 2
+    assert (project_value.state_dir / "lineage" / "worker" / "worker.jsonl").read_bytes().count(b"\n") == 2
 
 
 def test_an_online_store_gets_the_login_of_the_service_or_an_empty_one():

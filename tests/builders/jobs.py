@@ -113,6 +113,15 @@ def write_project(folder: Path, text: str = "") -> Path:
     (folder / "wellspring.toml").write_text(
         f'[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n{text}'
     )
-    for name in ("jobs/locks", "journals", "metrics", "lineage", "tmp/worker", "tmp/code", "ledger", "lake"):
+    for name in (
+        "jobs/locks",
+        "journals",
+        "metrics/worker",
+        "lineage/worker",
+        "tmp/worker",
+        "tmp/code",
+        "ledger",
+        "lake",
+    ):
         (folder / ".wellspring" / name).mkdir(parents=True, exist_ok=True)
     return folder

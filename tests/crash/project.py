@@ -236,7 +236,7 @@ class ProjectFixture(ProjectCommands):
     def _lineage(self) -> list[str]:
         """List the lineage files with a line that is not JSON."""
         torn: list[str] = []
-        for path in sorted((self.root / ".wellspring/lineage").glob("*.jsonl")):
+        for path in sorted((self.root / ".wellspring/lineage").glob("*/*.jsonl")):
             for line in path.read_bytes().split(b"\n"):
                 try:
                     json.loads(line or b"{}")

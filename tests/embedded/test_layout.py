@@ -27,9 +27,10 @@ def test_creating_folders_twice_keeps_their_content(project: Project):
     (project.lake_dir / "kept").write_text("x")
     layout.create_folders(project, detect_privileges(project))
     assert (project.lake_dir / "kept").read_text() == "x"
-    closed, open_ = ("enclave", "openbao", "postgres", "valkey", "mlflow"), ("lake", "models", "journals/api")
-    modes = {name: stat.S_IMODE((project.state_dir / name).stat().st_mode) for name in (*closed, *open_)}
-    assert modes == {**dict.fromkeys(closed, 0o700), **dict.fromkeys(open_, 0o755)}
+    closed, shared = ("enclave", "openbao", "postgres", "valkey", "metrics/api", "logs"), ("models", "journals/api")
+    modes = {name: stat.S_IMODE((project.state_dir / name).stat().st_mode) for name in (".", "lake", *closed, *shared)}
+    expected_modes = {**dict.fromkeys(closed, 0o700), **dict.fromkeys(shared, 0o2750)}
+    assert modes == {".": 0o710, "lake": 0o710, **expected_modes}
 
 
 def test_scratch_folders_of_project_code_are_for_the_worker_and_the_code(project: Project):

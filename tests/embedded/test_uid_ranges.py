@@ -50,7 +50,7 @@ def test_each_project_gets_a_range_and_keeps_it(project: Project, folder: Path):
         assert claim(neighbor, folder) == FIRST_UIDS[1]
         assert (claim(project, folder), claim(neighbor, folder)) == (FIRST_UIDS[0], FIRST_UIDS[1])
     assert (folder / "64100").read_text() == f"{project.root}\n"
-    assert uid_range_path(project).stat().st_mode & 0o777 == 0o644
+    assert uid_range_path(project).stat().st_mode & 0o777 == 0o640
 
 
 def test_the_range_of_a_removed_project_is_taken_back(project: Project, folder: Path):
@@ -93,7 +93,8 @@ def test_a_copied_project_gets_another_range_and_its_files_new_owners(project: P
     old = ServiceUsers(first_uid)
     assert old.numbers & {number for owner in owners.values() for number in owner} == set()
     assert owners[Path(".wellspring/enclave/originals/a")] == (users.uid_of("enclave"), users.gid_of("enclave"))
-    assert owners[Path(".wellspring/lineage")] == (0, users.telemetry_gid)
+    assert owners[Path(".wellspring/lineage")] == (0, users.group_id("ledger"))
+    assert owners[Path(".wellspring/models")] == (users.uid_of("worker"), users.group_id("api"))
     assert Path("/etc/passwd").stat().st_uid == 0
     # The original stays as it was.
     assert inner.stat().st_uid == old.uid_of("enclave")

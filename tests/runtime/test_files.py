@@ -23,7 +23,7 @@ def test_write_atomically_replaces_the_file_and_leaves_no_temporary_file(tmp_pat
         write_atomically(path, b"new")
     finally:
         os.umask(umask)
-    assert (path.read_bytes(), mode_of(path)) == (b"new", "0o644")
+    assert (path.read_bytes(), mode_of(path)) == (b"new", "0o640")
     assert list(tmp_path.iterdir()) == [path]
 
 

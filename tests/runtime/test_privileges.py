@@ -26,7 +26,6 @@ def project() -> Iterator[Project]:
         project.state_dir.mkdir()
         service_privileges = detect_privileges(project)
         layout.create_folders(project, service_privileges)
-        project.vendor_dir.mkdir()
         for name, service in SECRETS.items():
             path = project.root / name
             if not path.parent.exists():

@@ -44,7 +44,6 @@ def project(request: pytest.FixtureRequest) -> Iterator[Project]:
         service_privileges = detect_privileges(project)
         layout.create_folders(project, service_privileges)
         layout.create_runtime_dir(project, service_privileges)
-        project.vendor_dir.mkdir()
         for name, service in SECRETS.items():
             path = project.root / name
             path.parent.mkdir(exist_ok=True)
@@ -103,7 +102,8 @@ def test_the_worker_reads_the_project_and_the_journals(project: Project):
 
 @needs_landlock
 def test_the_worker_writes_its_own_folders_and_no_other(project: Project):
-    own_paths = [project.state_dir / name / "new" for name in ("lineage", "metrics", "lake", "packs", "models")]
+    own_paths = [project.state_dir / name / "new" for name in ("lake", "packs", "models")]
+    own_paths += [project.state_dir / kind / "worker-2" / "new" for kind in ("lineage", "metrics")]
     own_paths += [
         project.journals_dir / "worker/new",
         project.journals_dir / "worker-2/new",
@@ -167,8 +167,8 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
     assert not [path for path, content in result.items() if "Error" in content]
     own_paths = [
         project.journals_dir / "api/new",
-        project.state_dir / "lineage/new",
-        project.state_dir / "metrics/new",
+        project.state_dir / "lineage/api/new",
+        project.state_dir / "metrics/api/new",
         project.runtime_dir / "new",
     ]
     result = probe(project, "api", [(path, "wb") for path in own_paths], service="api")
@@ -185,6 +185,8 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
         project.root / "wellspring.toml",
         project.state_dir / "new",
         project.journals_dir / "new",
+        project.state_dir / "metrics/new",
+        project.state_dir / "lineage/worker/new",
     ]
     assert as_owner(project, "api", [(path, "wb") for path in rest]) == {"PermissionError"}
 
@@ -197,8 +199,8 @@ def test_the_sequencer_reads_the_journals_and_writes_the_ledger_only(project: Pr
     own_paths = [
         project.ledger_dir / "new",
         project.journals_dir / "sequencer/new",
-        project.state_dir / "lineage/new",
-        project.state_dir / "metrics/new",
+        project.state_dir / "lineage/sequencer/new",
+        project.state_dir / "metrics/sequencer/new",
         project.runtime_dir / "new",
     ]
     result = probe(project, "sequencer", [(path, "wb") for path in own_paths], service="sequencer")
@@ -221,7 +223,7 @@ def test_mlflow_opens_only_its_own_folder(project: Project):
         project, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log"
     )
     hidden += write_state_files(
-        project, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x"
+        project, "journals/worker/0.log", "metrics/worker/worker.prom", "valkey/rows.aof", "tmp/worker/x"
     )
     tries = [(path, mode) for path in hidden for mode in ("rb", "wb")]
     assert as_owner(

@@ -17,7 +17,7 @@ from wellspring.runtime.service_users import (
 
 def test_each_service_has_a_number_of_its_own_and_none_is_nobody():
     users = ServiceUsers(64132)
-    assert len(users.numbers) == len(SERVICE_SLOTS) + 2
+    assert len(users.numbers) == len(SERVICE_SLOTS) + 4
     assert users.numbers <= set(range(64132, 64132 + 16))
     assert 65534 not in set().union(*(ServiceUsers(first).numbers for first in FIRST_UIDS))
 
@@ -45,9 +45,10 @@ def test_only_the_enclave_shares_a_group_with_the_database():
     ]
 
 
-def test_code_of_the_project_has_no_group_but_its_own_and_only_the_worker_has_that_one():
+def test_code_of_the_project_is_in_no_group_of_another_service_and_only_the_worker_is_in_its_own():
     users = ServiceUsers()
-    assert users.groups_of("code") == ()
+    # With these it enters the folders in which its files are.
+    assert users.groups_of("code") == (users.group_id("project"), users.group_id("lake"))
     gid = users.gid_of("code")
     members = [service for service in SERVICE_SLOTS if gid in (users.gid_of(service), *users.groups_of(service))]
     assert sorted(members) == ["code", "worker"]

@@ -193,5 +193,7 @@ def test_owners_change_below_a_folder_and_at_no_end_of_a_link(tmp_path: Path, vi
     assert owners == {"top": 12346, "top/inner": 1, "top/inner/file": 1, "top/inner/link": 0, "top/pipe": 1}
     assert mode_of(top) == 0o2750
     assert describe(victim) == before
-    write_file(top / "file", b"", 0o600, FileOwner(3, 4))
-    assert ((top / "file").stat().st_uid, (top / "file").stat().st_gid) == (3, 4)
+    # A folder with the setgid bit gives its group to the new file.
+    for folder, owner in ((top, (3, 7)), (tmp_path, (3, 4))):
+        write_file(folder / "new", b"", 0o600, FileOwner(3, 4))
+        assert ((folder / "new").stat().st_uid, (folder / "new").stat().st_gid) == owner

@@ -11,4 +11,4 @@ from wellspring.api.server import run_api
 from wellspring.runtime.process import run_service
 
 if __name__ == "__main__":
-    sys.exit(run_service(run_api, module="wellspring.api", role="api", umask=0o022))
+    sys.exit(run_service(run_api, module="wellspring.api", role="api", umask=0o027))

@@ -175,8 +175,9 @@ def open_recorder(
             actor="service:worker" if run is not None else f"service:{service}",
             tenant=project.tenant,
             journal=journal,
-            metrics=StepMetrics(project.state_dir / "metrics", service),
-            lineage=LineageWriter(project.state_dir / "lineage" / f"{service}.jsonl", project.name),
+            # A folder for each journal: no other service can replace a file there.
+            metrics=StepMetrics(project.state_dir / "metrics" / service, service),
+            lineage=LineageWriter(project.state_dir / "lineage" / service / f"{service}.jsonl", project.name),
             clock=clock,
             crash_at=crash_at,
             run=run,

@@ -18,7 +18,7 @@ import click
 
 from wellspring.cli.render import escape_text, format_error, render_table
 from wellspring.cli.trace import begin_trace
-from wellspring.errors import WellspringError
+from wellspring.errors import Refused, WellspringError
 
 if TYPE_CHECKING:
     from wellspring.project import Project
@@ -151,6 +151,12 @@ def run_command(command: click.Command, argv: list[str] | None) -> int:
     except WellspringError as exc:
         print_error(exc, as_json)
         return exc.exit_code
+    except PermissionError as exc:
+        refusal = Refused(
+            f"uid {os.geteuid()} may not read or change {exc.filename}", fix="run as the user who ran `wellspring up`"
+        )
+        print_error(refusal, as_json)
+        return refusal.exit_code
 
 
 def hoist_global_options(argv: list[str]) -> list[str]:

@@ -8,62 +8,93 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from wellspring.embedded.path_access import (
+    OWNER,
+    PASSAGE,
+    RECORD_SUFFIXES,
+    SECRET_FILE,
+    SHARED_FILE,
+    PathAccess,
+    list_paths,
+)
 from wellspring.errors import Refused
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.runtime.privileges import ServicePrivileges, service_temp_dir
-from wellspring.runtime.service_users import SERVICE_SLOTS
-from wellspring.runtime.trusted_folder import create_folder, create_missing_folders, remove_tree, write_file
+from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.trusted_folder import (
+    UNCHANGED,
+    FileOwner,
+    close_to_others,
+    create_folder,
+    create_missing_folders,
+    read_file,
+    remove_file,
+    remove_tree,
+    set_path_owner,
+    write_file,
+)
 from wellspring.socket_folder import SHARED_RUNTIME, SYSTEM_RUNTIME, name_socket_folder
-
-JOURNAL_OWNERS = {"dispatcher": "worker", "enclave": "enclave", "api": "api", "sequencer": "sequencer"}
-"""The services that have one journal, and the user of each."""
-# Landlock rules name existing paths only: the API reads editions and views that are written after it starts.
-WORKER_FOLDERS = ("lake", "lake/editions", "lake/views", "packs", "models")
 
 
 def create_folders(project: Project, privileges: ServicePrivileges) -> None:
-    """Create the missing folders of `.wellspring/` and set the owner and mode of each; keep existing content."""
-    state = project.state_dir
-    owned: list[tuple[Path, str | None, int]] = [
-        (state, None, 0o755),
-        (state / "logs", None, 0o755),
-        (state / "openbao", "keys", 0o700),
-        (state / "postgres", "postgres", 0o700),
-        (state / "valkey", "valkey", 0o700),
-        (state / "mlflow", "mlflow", 0o700),
-        (project.ledger_dir, "sequencer", 0o755),
-        (project.enclave_dir, "enclave", 0o700),
-        (project.journals_dir, None, 0o755),
-        (project.journals_dir / "supervisor", None, 0o755),
-        *((project.journals_dir / name, owner, 0o755) for name, owner in JOURNAL_OWNERS.items()),
-        *((project.journals_dir / name, "worker", 0o755) for name in list_worker_journals(project)),
-        (project.jobs_dir, "worker", 0o700),
-        (project.jobs_dir / "locks", "worker", 0o755),
-        *((state / name, "worker", 0o755) for name in WORKER_FOLDERS),
-        (state / "tmp", None, 0o755),
-        (service_temp_dir(project, "supervisor"), None, 0o700),
-        *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_SLOTS if service != "code"),
-    ]
-    for path, service, mode in owned:
-        create_folder(path, mode, privileges.owner_of(service))
-    # Jobs create the scratch folders of project code here. The set-group-id bit gives them the group of both users, and
-    # the sticky bit prevents that the code moves the folder of another job.
-    scratch_owner = privileges.owner_of(None, group=privileges.users.gid_of("code"))
-    create_folder(service_temp_dir(project, "code"), 0o3770, scratch_owner)
-    for name in ("lineage", "metrics", "incidents", "incidents/history"):
-        # Several services write here, each to its own file. The sticky bit prevents removal by another service.
-        create_folder(state / name, 0o1775, privileges.owner_of(None, group=privileges.users.telemetry_gid))
-    witness = project.root / project.witness.folder
-    create_missing_folders(witness.parent)
-    create_folder(witness, 0o755, privileges.owner_of("witness"))
+    """Create the missing folders of a project and set the owner and mode of each (`path_access`); keep their content.
 
-
-def list_worker_journals(project: Project) -> list[str]:
-    """List the journals that jobs write: `worker`, `worker-2`, one for each job that may run at a time.
-
-    A journal has one writer. The last one is for acts of persons.
+    What an older version left open to other users is closed. The servers must be stopped.
     """
-    return ["worker", *(f"worker-{number}" for number in range(2, project.worker.parallel_jobs + 2))]
+    rows = list_paths(project)
+    was_open = bool(project.state_dir.exists() and stat.S_IMODE(project.state_dir.stat().st_mode) & 0o007)
+    create_missing_folders((project.root / project.witness.folder).parent)
+    for row in rows:
+        if not row.is_file:
+            _create_table_folder(project, privileges, row)
+    _move_records(project, privileges, rows)
+    # The deepest folder first: what it closes keeps its group.
+    for row in reversed(rows):
+        if row.is_file and os.path.lexists(project.root / row.path):
+            set_path_owner(project.root / row.path, row.mode, row_owner(privileges, row))
+        elif was_open and row.user != OWNER and row.group != row.user:
+            _close_content(project, privileges, row)
+
+
+def _move_records(project: Project, privileges: ServicePrivileges, rows: list[PathAccess]) -> None:
+    """Move the metrics and the lineage of each journal into its folder; older versions had one folder for all."""
+    for row in rows:
+        if row.path.parent.name not in RECORD_SUFFIXES:
+            continue
+        name = row.path.name + RECORD_SUFFIXES[row.path.parent.name]
+        old_path = project.root / row.path.parent / name
+        if os.path.lexists(old_path):
+            content = read_file(old_path)
+            write_file(project.root / row.path / name, content, SECRET_FILE, row_owner(privileges, row))
+            remove_file(old_path)
+
+
+def create_vendor_dir(project: Project, privileges: ServicePrivileges) -> None:
+    """Create the folder of the embedded vendor if it is missing, and set its group and mode."""
+    path = project.vendor_dir.relative_to(project.root)
+    for row in list_paths(project):
+        if row.path == path:
+            _create_table_folder(project, privileges, row)
+
+
+def _create_table_folder(project: Project, privileges: ServicePrivileges, row: PathAccess) -> None:
+    path, owner = project.root / row.path, row_owner(privileges, row)
+    if owner is not None and path == project.vendor_dir and os.path.lexists(path):
+        # Whoever fills the outbox may have created it.
+        owner = owner._replace(uid=UNCHANGED)
+    create_folder(path, row.mode, owner)
+
+
+def row_owner(privileges: ServicePrivileges, row: PathAccess) -> FileOwner | None:
+    """Return the owner of a path of the table; None if all services share one user."""
+    service = None if row.user == OWNER else row.user
+    return privileges.owner_of(service, group=None if row.group in (OWNER, row.user) else row.group)
+
+
+def _close_content(project: Project, privileges: ServicePrivileges, row: PathAccess) -> None:
+    """Close what lies in a folder that a group may enter, and give it to that group if it may read it."""
+    uid = privileges.uid_of(row.user)
+    owner = row_owner(privileges, row) if row.mode & stat.S_ISGID else privileges.owner_of(row.user)
+    close_to_others(project.root / row.path, uid, UNCHANGED if owner is None else owner.gid)
 
 
 def ensure_ownership(project: Project) -> None:
@@ -74,7 +105,7 @@ def ensure_ownership(project: Project) -> None:
         )
     try:
         if not os.path.lexists(project.state_dir):
-            create_missing_folders(project.state_dir)
+            create_missing_folders(project.state_dir, PASSAGE)
     except PermissionError:
         raise Refused(
             f"{project.state_dir} cannot be created",
@@ -100,11 +131,11 @@ def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
     """
     remove_runtime_dir(project)
     runtime = _make_runtime_dir(name_socket_folder(project.root))
-    write_public_file(project.runtime_record, f"{runtime}\n".encode(), privileges, None)
+    write_shared_file(project.runtime_record, f"{runtime}\n".encode(), privileges, None, group="project")
     create_folder(project.socket_path("postgres"), 0o750, privileges.owner_of("postgres"))
     if privileges.separation == "user":
         # Writable by the servers that create a socket here, sticky, and searchable by every client.
-        privileges.set_owner(runtime, None, 0o1771, group=privileges.users.socket_gid)
+        privileges.set_owner(runtime, None, 0o1771, group="sockets")
 
 
 def remove_runtime_dir(project: Project) -> None:
@@ -147,6 +178,8 @@ def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges,
     write_file(path, content, 0o600, privileges.owner_of(service))
 
 
-def write_public_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
-    """Write a file atomically with mode 0644. service: its owner; None: the current user."""
-    write_file(path, content, 0o644, privileges.owner_of(service))
+def write_shared_file(
+    path: Path, content: bytes, privileges: ServicePrivileges, service: str | None, *, group: str | None = None
+) -> None:
+    """Write a file atomically with mode 0640: its group may read it. service, group: as `owner_of`."""
+    write_file(path, content, SHARED_FILE, privileges.owner_of(service, group=group))

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from wellspring.embedded.layout import write_public_file, write_secret_file
+from wellspring.embedded.layout import write_secret_file, write_shared_file
 from wellspring.errors import Unavailable
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
@@ -132,8 +132,8 @@ def _write_server_files(
 ) -> None:
     """Write the trusted authorities of both sides, and the server's key with its certificate."""
     home = mlflow_data_dir(project)
-    write_public_file(home / "ca.pem", authorities, privileges, "mlflow")
-    write_public_file(project.mlflow_files.ca_path, authorities, privileges, "worker")
+    write_shared_file(home / "ca.pem", authorities, privileges, "mlflow")
+    write_shared_file(project.mlflow_files.ca_path, authorities, privileges, "worker")
     write_secret_file(home / "server.pem", certificates.server, privileges, "mlflow")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.embedded import openbao, postgres, users
-from wellspring.embedded.layout import write_public_file, write_secret_file
+from wellspring.embedded.layout import write_secret_file, write_shared_file
 from wellspring.errors import CorruptedError
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges
@@ -189,9 +189,10 @@ class OpenBaoBootstrap:
                 self._read_verifier_key(service_key_name(service), f"{KEY_NAME_PART}{service}")
                 for service in SIGNED_SERVICES
             ]
-        write_public_file(self._project.ledger_dir / "vkey", f"{key}\n".encode(), self._privileges, "sequencer")
+        write_shared_file(self._project.ledger_dir / "vkey", f"{key}\n".encode(), self._privileges, "sequencer")
         lines = "".join(f"{service_key}\n" for service_key in service_keys)
-        write_public_file(self._project.state_dir / SERVICE_KEYS_FILE, lines.encode(), self._privileges, None)
+        service_keys_path = self._project.state_dir / SERVICE_KEYS_FILE
+        write_shared_file(service_keys_path, lines.encode(), self._privileges, None, group="project")
         with map_errors("revoke the root token"):
             root.auth.token.revoke_self()
         root.adapter.close()
@@ -226,7 +227,7 @@ def log_origin(project: Project, privileges: ServicePrivileges) -> str:
     if not path.exists():
         host = ORIGIN_HOST if project.simulation is None else SIMULATION_HOST
         name = f"{host}/{project.name}/{secrets.token_hex(4)}"
-        write_public_file(path, name.encode(), privileges, "sequencer")
+        write_shared_file(path, name.encode(), privileges, "sequencer")
     return path.read_text(encoding="ascii").strip()
 
 

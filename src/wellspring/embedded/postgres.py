@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from wellspring.embedded.layout import write_public_file
+from wellspring.embedded.layout import write_shared_file
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges, service_environment, service_temp_dir
@@ -97,7 +97,12 @@ class PostgresSetup:
         """Give the folder to PostgreSQL's own user."""
         owner = self._privileges.owner_of("postgres")
         if owner is not None:
-            change_owners(postgres_data_dir(self._project).parent, lambda _: owner)
+            # Of others nothing is given away: it could be a hard link.
+            own_uids = {_NOBODY, owner.uid}
+            change_owners(
+                postgres_data_dir(self._project).parent,
+                lambda info: owner if info.st_uid in own_uids else FileOwner(info.st_uid, info.st_gid),
+            )
 
     def _start_program(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         argv = [str(self._programs / name), *arguments]
@@ -125,7 +130,7 @@ class PostgresSetup:
             "group": f"postgres:x:{gid}:\n",
         }
         for name, text in entries.items():
-            write_public_file(folder / name, text.encode(), self._privileges, "postgres")
+            write_shared_file(folder / name, text.encode(), self._privileges, "postgres")
         return {
             "LD_PRELOAD": str(self._nss_wrapper),
             "NSS_WRAPPER_PASSWD": str(folder / "passwd"),

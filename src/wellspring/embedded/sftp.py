@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wellspring.embedded.layout import write_public_file, write_secret_file
+from wellspring.embedded.layout import create_vendor_dir, write_secret_file, write_shared_file
+from wellspring.embedded.path_access import SHARED
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.process import build_argument_parser, find_source_paths
@@ -45,17 +46,18 @@ def list_outboxes(project: Project) -> list[Path]:
 
 def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
     """Create the vendor's folder, outboxes and host key where they are missing."""
-    for folder in (project.vendor_dir, *list_outboxes(project)):
-        create_missing_folders(folder)
+    create_vendor_dir(project, privileges)
+    for folder in list_outboxes(project):
+        create_missing_folders(folder, SHARED)
     if not (project.vendor_dir / "host_key").exists():
         private, public = generate_ssh_key_pair()
-        write_public_file(project.vendor_dir / "host_key.pub", public + b"\n", privileges, None)
+        write_shared_file(project.vendor_dir / "host_key.pub", public + b"\n", privileges, None)
         write_secret_file(project.vendor_dir / "host_key", private, privileges, "vendor")
 
 
 def authorize_sftp_key(project: Project, public: bytes, privileges: ServicePrivileges) -> None:
     """Write authorized_keys with the enclave's public key as the only entry."""
-    write_public_file(project.vendor_dir / "authorized_keys", b"restrict " + public + b" enclave\n", privileges, None)
+    write_shared_file(project.vendor_dir / "authorized_keys", b"restrict " + public + b" enclave\n", privileges, None)
 
 
 def bind_sftp_port(project: Project, privileges: ServicePrivileges) -> socket.socket:
@@ -63,7 +65,7 @@ def bind_sftp_port(project: Project, privileges: ServicePrivileges) -> socket.so
     listener = socket.create_server((LOOPBACK_ADDRESS, 0))
     public = read_file(project.vendor_dir / "host_key.pub").strip()
     line = f"[{LOOPBACK_ADDRESS}]:{listener.getsockname()[1]} ".encode() + public + b"\n"
-    write_public_file(project.vendor_dir / "known_hosts", line, privileges, None)
+    write_shared_file(project.vendor_dir / "known_hosts", line, privileges, None)
     return listener
 
 

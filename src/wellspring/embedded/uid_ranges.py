@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from wellspring.embedded.layout import write_public_file
+from wellspring.embedded.path_access import SHARED_FILE
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import FIRST_UIDS, PROJECT_FILE, Project
 from wellspring.runtime.privileges import ServicePrivileges, are_uids_mapped
@@ -58,7 +58,8 @@ def claim_uid_range(
             users = ServiceUsers(first_uid)
             if first_uid != stored:
                 _change_owners(project, ServiceUsers() if stored is None else ServiceUsers(stored), users)
-                write_public_file(uid_range_path(project), f"{first_uid}\n".encode(), privileges, None)
+                owner = privileges._replace(users=users).owner_of(None, group="project")
+                write_file(uid_range_path(project), f"{first_uid}\n".encode(), SHARED_FILE, owner)
     except OSError as exc:
         raise Unavailable(
             f"no range of uids can be recorded in {folder} ({exc.strerror})", fix=f"make {folder} writable for root"
@@ -125,7 +126,7 @@ def _change_owners(project: Project, old: ServiceUsers, new: ServiceUsers) -> No
     """Give the files of the services to their new users. Only the project's servers could change files meanwhile."""
     uids = {old.uid_of(service): new.uid_of(service) for service in SERVICE_SLOTS}
     gids = {old.gid_of(service): new.gid_of(service) for service in SERVICE_SLOTS}
-    gids |= {old.telemetry_gid: new.telemetry_gid, old.socket_gid: new.socket_gid}
+    gids |= {old.first_uid + slot: new.first_uid + slot for slot in range(FIRST_UIDS.step)}
     # PostgreSQL ran as nobody before projects had ranges of their own.
     _map_owners(project.state_dir / "postgres", {_NOBODY: new.uid_of("postgres")}, {})
     for top in (project.state_dir, project.vendor_dir, project.root / project.witness.folder):

@@ -122,7 +122,7 @@ def _unique_refs(refs: Iterable[Ref]) -> Iterable[Ref]:
 
 def _append_lines(path: Path, lines: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         size = os.fstat(descriptor).st_size
         if os.write(descriptor, lines) != len(lines):

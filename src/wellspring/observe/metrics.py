@@ -106,10 +106,10 @@ class StepMetrics:
         temporary_path = self.path.with_name(f".{self.path.name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
-            descriptor = os.open(temporary_path, flags, 0o644)
+            descriptor = os.open(temporary_path, flags, 0o640)
         except FileNotFoundError:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(temporary_path, flags, 0o644)
+            descriptor = os.open(temporary_path, flags, 0o640)
         try:
             written = os.write(descriptor, text)
         finally:

@@ -191,7 +191,7 @@ def _incident_path(folder: Path, incident: Incident) -> Path:
 def _write_incident(folder: Path, incident: Incident, owner: FileOwner | None = None) -> None:
     path = _incident_path(folder, incident)
     try:
-        write_file(path, incident.model_dump_json(indent=1).encode() + b"\n", 0o644, owner)
+        write_file(path, incident.model_dump_json(indent=1).encode() + b"\n", 0o640, owner)
     except OSError as exc:
         raise Unavailable(
             f"{path} cannot be written ({exc.strerror}); the ledger has the incident",

@@ -13,7 +13,7 @@ TEMPORARY_PREFIX = ".tmp-"
 """Names of unfinished files begin with this; a killed process leaves them behind."""
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o640) -> None:
     """Write or replace a file: a temporary file in the same folder, fsync, rename, fsync of the folder.
 
     mode: independent of the umask; until it is set, only this user can read the file.
@@ -23,7 +23,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 
 
 @contextmanager
-def open_replacement(path: Path, *, mode: int = 0o644) -> Generator[BinaryIO]:
+def open_replacement(path: Path, *, mode: int = 0o640) -> Generator[BinaryIO]:
     """Yield a new file that replaces `path` at the end of the block; after an exception `path` is unchanged."""
     with _open_temporary(path.parent) as (file, temporary_path):
         yield file
@@ -33,7 +33,7 @@ def open_replacement(path: Path, *, mode: int = 0o644) -> Generator[BinaryIO]:
 
 
 @contextmanager
-def open_nameless(folder: Path, *, mode: int = 0o644) -> Generator[tuple[BinaryIO, Callable[[Path], None]]]:
+def open_nameless(folder: Path, *, mode: int = 0o640) -> Generator[tuple[BinaryIO, Callable[[Path], None]]]:
     """Yield a new file whose name is known only after it is written, and the function that gives it its name.
 
     That function makes the file durable at a path in the folder, and closes it; without its call nothing is left.
@@ -49,7 +49,7 @@ def open_nameless(folder: Path, *, mode: int = 0o644) -> Generator[tuple[BinaryI
         yield file, complete
 
 
-def create_once(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def create_once(path: Path, content: bytes, *, mode: int = 0o640) -> None:
     """Create a file with its whole content. Raises FileExistsError if the name exists: of two writers one succeeds."""
     with _open_temporary(path.parent) as (file, temporary_path):
         file.write(content)

@@ -53,18 +53,19 @@ class ServicePrivileges(NamedTuple):
                 command_line += ["--securebits=+no_setuid_fixup"]
         return [*command_line, "--", *argv]
 
-    def owner_of(self, service: str | None, *, group: int | None = None) -> FileOwner | None:
+    def owner_of(self, service: str | None, *, group: str | None = None) -> FileOwner | None:
         """Return the owner of what a service writes; None if all services share one user.
 
-        service: None for the user of the supervisor. group: instead of the group of the service.
+        service: None for the user of the supervisor. group: instead of the group of the service (`group_id`).
         """
         if self.separation != "user":
             return None
+        gid = None if group is None else self.users.group_id(group)
         if service is None:
-            return FileOwner(os.geteuid(), os.getegid() if group is None else group)
-        return FileOwner(self.users.uid_of(service), self.users.gid_of(service) if group is None else group)
+            return FileOwner(os.geteuid(), os.getegid() if gid is None else gid)
+        return FileOwner(self.users.uid_of(service), self.users.gid_of(service) if gid is None else gid)
 
-    def set_owner(self, path: Path, service: str | None, mode: int, *, group: int | None = None) -> None:
+    def set_owner(self, path: Path, service: str | None, mode: int, *, group: str | None = None) -> None:
         """Make a service the owner of a path and set its mode; no link is followed. service, group: as `owner_of`."""
         set_path_owner(path, mode, self.owner_of(service, group=group))
 

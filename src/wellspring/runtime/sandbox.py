@@ -77,25 +77,26 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         case "worker":
             reads += [*project.source_paths.values(), project.journals_dir, project.ledger_dir, state / "run.json"]
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
-            writes += [state / name for name in ("lineage", "metrics", "lake", "packs", "models", "logs")]
-            writes += sorted(project.journals_dir.glob("worker*"))
+            writes += [state / name for name in ("lake", "packs", "models")]
+            journals = sorted(path.name for path in project.journals_dir.glob("worker*"))
+            writes += [path for name in journals for path in _record_paths(project, name)]
             writes += [project.jobs_dir / "locks", project.runtime_dir, service_temp_dir(project, "code")]
         case "enclave":
             # Of the ledger it reads which lines of its journal are packed, so that it may remove them.
             reads += [state / "run.json", project.ledger_dir, *_policy_paths(project)]
             # The resolver's file is often a link to a folder below /run; its neighbors replace it.
             reads.append(Path("/etc/resolv.conf").resolve().parent)
-            writes += [project.enclave_dir, project.journals_dir / "enclave", state / "lineage", state / "metrics"]
+            writes += [project.enclave_dir, *_record_paths(project, "enclave")]
             writes += [project.runtime_dir]
         case "api":
             reads += [state / "run.json", project.models_dir, project.ledger_dir, *_policy_paths(project)]
             reads += [project.lake_dir / name for name in ("editions", "views")]
-            writes += [project.journals_dir / "api", state / "lineage", state / "metrics", project.runtime_dir]
+            writes += [*_record_paths(project, "api"), project.runtime_dir]
         case "mlflow":
             writes += [state / "mlflow"]
         case "sequencer":
             reads += [state / "run.json", state / "service-keys", project.journals_dir]
-            writes += [project.ledger_dir, project.journals_dir / "sequencer", state / "lineage", state / "metrics"]
+            writes += [project.ledger_dir, *_record_paths(project, "sequencer")]
             writes += [project.runtime_dir]
         case "witness":
             reads += [state / "run.json", project.ledger_dir / "origin", project.ledger_dir / "vkey"]
@@ -106,6 +107,11 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         case "vendor":
             reads += [project.vendor_dir / name for name in ("host_key", "authorized_keys")]
     return reads, writes
+
+
+def _record_paths(project: Project, journal: str) -> list[Path]:
+    """Return the folders in which one journal, its metrics and its lineage are written."""
+    return [project.journals_dir / journal, *(project.state_dir / kind / journal for kind in ("metrics", "lineage"))]
 
 
 def _policy_paths(project: Project) -> list[Path]:

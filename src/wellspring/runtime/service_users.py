@@ -22,21 +22,34 @@ SERVICE_SLOTS: Final[Mapping[str, int]] = {
     "code": 12,
 }
 """Position of each service in the range of its project. A position is never given to another service."""
-_TELEMETRY_SLOT, _SOCKET_SLOT = 0, 10
+_GROUP_SLOTS: Final[Mapping[str, int]] = {"project": 0, "sockets": 10, "lake": 14, "ledger": 15}
+"""Further groups: all services, those that create a socket, those that use files of the lake, and of the ledger."""
+_PROJECT_SLOT, _SOCKET_SLOT, _LAKE_SLOT, _LEDGER_SLOT = _GROUP_SLOTS.values()
 _GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
-    "keys": (_SOCKET_SLOT,),
-    "enclave": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
-    "worker": (_TELEMETRY_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"], SERVICE_SLOTS["code"]),
-    "api": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
-    "witness": (_SOCKET_SLOT,),
-    "vendor": (),
-    "valkey": (_SOCKET_SLOT,),
-    "mlflow": (),
-    "sequencer": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
-    "postgres": (),
-    "code": (),
+    "keys": (_PROJECT_SLOT, _SOCKET_SLOT),
+    "enclave": (_PROJECT_SLOT, _LEDGER_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["vendor"]),
+    "worker": (
+        _PROJECT_SLOT,
+        _LEDGER_SLOT,
+        SERVICE_SLOTS["keys"],
+        SERVICE_SLOTS["valkey"],
+        SERVICE_SLOTS["sequencer"],
+        SERVICE_SLOTS["code"],
+    ),
+    "api": (_PROJECT_SLOT, _LAKE_SLOT, _LEDGER_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
+    "witness": (_PROJECT_SLOT, _LEDGER_SLOT, _SOCKET_SLOT),
+    "vendor": (_PROJECT_SLOT,),
+    "valkey": (_PROJECT_SLOT, _SOCKET_SLOT),
+    "mlflow": (_PROJECT_SLOT,),
+    "sequencer": (_PROJECT_SLOT, _LEDGER_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
+    "postgres": (_PROJECT_SLOT,),
+    "code": (_PROJECT_SLOT, _LAKE_SLOT),
 }
-"""Further groups of each service. The group of a server whose socket is closed to others has its clients."""
+"""Further groups of each service.
+
+The group of a server whose socket is closed to others has its clients; that of the sequencer has who reads journals,
+that of the vendor who reads its public key (`embedded/path_access.py`).
+"""
 
 
 class ServiceUsers(NamedTuple):
@@ -45,23 +58,17 @@ class ServiceUsers(NamedTuple):
     first_uid: int = FIRST_UIDS[0]
 
     @property
-    def telemetry_gid(self) -> int:
-        """Group of the services that write lineage, metrics and incidents."""
-        return self.first_uid + _TELEMETRY_SLOT
-
-    @property
-    def socket_gid(self) -> int:
-        """Group of the services that create a socket in the runtime folder; the worker is not a member."""
-        return self.first_uid + _SOCKET_SLOT
-
-    @property
     def uids(self) -> dict[str, int]:
         return {service: self.uid_of(service) for service in SERVICE_SLOTS}
 
     @property
     def numbers(self) -> frozenset[int]:
         """All uids and gids."""
-        return frozenset({self.telemetry_gid, self.socket_gid, *self.uids.values()})
+        return frozenset({*map(self.group_id, _GROUP_SLOTS), *self.uids.values()})
+
+    def group_id(self, group: str) -> int:
+        """Return the gid of a group: of a service, or one of the further groups, such as `project`."""
+        return self.first_uid + _GROUP_SLOTS[group] if group in _GROUP_SLOTS else self.uid_of(group)
 
     def uid_of(self, service: str) -> int:
         return self.first_uid + SERVICE_SLOTS[service]
@@ -73,6 +80,15 @@ class ServiceUsers(NamedTuple):
     def groups_of(self, service: str) -> tuple[int, ...]:
         """Return the further groups."""
         return tuple(self.first_uid + slot for slot in _GROUPS[service])
+
+
+def list_members(group: str) -> frozenset[str]:
+    """List the services that are in a group (`ServiceUsers.group_id`); of another name, the user of that name alone."""
+    if group not in _GROUP_SLOTS and group not in SERVICE_SLOTS:
+        return frozenset({group})
+    users = ServiceUsers()
+    gid = users.group_id(group)
+    return frozenset(name for name in SERVICE_SLOTS if gid in (users.gid_of(name), *users.groups_of(name)))
 
 
 def uid_range_path(project: Project) -> Path:

@@ -29,6 +29,10 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+UNCHANGED = -1
+"""An owner or group that stays what it is."""
+
+
 class FileOwner(NamedTuple):
     """The user and the group of a path."""
 
@@ -82,7 +86,8 @@ def set_path_owner(path: Path, mode: int, owner: FileOwner | None) -> None:
 def write_file(path: Path, content: bytes, mode: int, owner: FileOwner | None = None, *, replace: bool = True) -> None:
     """Write a file under a temporary name, make it durable, and give it its name; no reader sees a part of it.
 
-    Only this user can read it until it has its owner and mode. What had the name before, a link too, is replaced.
+    Only this user can read it until it has its owner and mode. In a folder with the setgid bit it gets the folder's
+    group. What had the name before, a link too, is replaced.
     replace: False raises FileExistsError if anything has the name.
     """
     with _open_parent(path) as (parent, name):
@@ -92,6 +97,8 @@ def write_file(path: Path, content: bytes, mode: int, owner: FileOwner | None = 
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
+                if owner is not None and os.fstat(parent).st_mode & stat.S_ISGID:
+                    owner = owner._replace(gid=UNCHANGED)
                 _set_owner_and_mode(file.fileno(), mode, owner)
                 os.fsync(file.fileno())
             if replace:
@@ -169,6 +176,15 @@ def copy_tree(source: Path, destination: Path) -> None:
     with _open_parent(source) as (parent, name):
         with _closing(_open_at(parent, name, _READ_FOLDER, source)) as descriptor:
             _copy_entries(descriptor, source, destination)
+
+
+def close_to_others(top: Path, uid: int, gid: int) -> None:
+    """Close what a user has below a folder to other users, and give what they could read to a group.
+
+    What belongs to somebody else is left as it is: it could be a hard link. Folders get the setgid bit if `top` has it.
+    """
+    with _open_parent(top) as (parent, name), _closing(_open_at(parent, name, _READ_FOLDER, top)) as descriptor:
+        _close_entries(descriptor, uid, gid, os.fstat(descriptor).st_mode & stat.S_ISGID)
 
 
 def change_owners(top: Path, owner_of: Callable[[os.stat_result], FileOwner]) -> None:
@@ -261,6 +277,20 @@ def _change_owners_at(folder: int, owner_of: Callable[[os.stat_result], FileOwne
                 _change_owner(descriptor, info, owner_of(info))
     info = os.fstat(folder)
     _change_owner(folder, info, owner_of(info))
+
+
+def _close_entries(folder: int, uid: int, gid: int, folder_bit: int) -> None:
+    for name in os.listdir(folder):
+        with _closing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)) as descriptor:
+            info = os.fstat(descriptor)
+            is_folder, mode = stat.S_ISDIR(info.st_mode), stat.S_IMODE(info.st_mode)
+            if info.st_uid == uid and mode & 0o007 and (is_folder or stat.S_ISREG(info.st_mode)):
+                # A descriptor that was not opened for reading is changed through its name in /proc.
+                os.chown(f"/proc/self/fd/{descriptor}", UNCHANGED, gid)
+                os.chmod(f"/proc/self/fd/{descriptor}", (mode & ~0o027) | (folder_bit if is_folder else 0))
+            if is_folder:
+                with _closing(os.open(".", _READ_FOLDER, dir_fd=descriptor)) as below:
+                    _close_entries(below, uid, gid, folder_bit)
 
 
 def _change_owner(descriptor: int, info: os.stat_result, owner: FileOwner) -> None:

@@ -68,4 +68,4 @@ def run_sequencer(project: Project, credential: Credential, stop: threading.Even
 
 
 if __name__ == "__main__":
-    sys.exit(run_service(run_sequencer, module="wellspring.sequencer", role="sequencer", umask=0o022))
+    sys.exit(run_service(run_sequencer, module="wellspring.sequencer", role="sequencer", umask=0o027))

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from wellspring.embedded import layout, packages, uid_ranges
 from wellspring.embedded.control_socket import send_request
+from wellspring.embedded.path_access import PRIVATE
 from wellspring.errors import ProjectError, Refused, Unavailable, WellspringError, decode_error
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import detect_privileges, service_environment
@@ -193,7 +194,7 @@ def _startup_lock(project: Project) -> Generator[int]:
 
 def _launch_supervisor(project: Project, lock: int, progress: Callable[[str], None]) -> RunState:
     logs = project.state_dir / "logs"
-    create_missing_folders(logs)
+    create_missing_folders(logs, PRIVATE)
     report_reader, report_writer = os.pipe()
     try:
         with open_appending(logs / "supervisor.log") as log:

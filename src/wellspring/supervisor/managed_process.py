@@ -63,6 +63,7 @@ class ManagedProcess:
                 env=environment,
                 cwd="/",
                 pass_fds=self.inherited_fds,
+                umask=0o027,
             )
         if stdin_data is not None and self.process.stdin is not None:
             try:

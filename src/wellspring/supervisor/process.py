@@ -231,7 +231,9 @@ class Supervisor:
         """Write the running servers to run.json and return them."""
         running = self._run_state()
         content = json.dumps(running.model_dump(mode="json"), indent=1, sort_keys=True)
-        layout.write_public_file(self.project.state_dir / "run.json", content.encode(), self._privileges, None)
+        layout.write_shared_file(
+            self.project.state_dir / "run.json", content.encode(), self._privileges, None, group="project"
+        )
         return running
 
     def stop_all(self) -> None:

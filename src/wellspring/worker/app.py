@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 
 from wellspring.bootstrap import login_for_journal_key, open_enclave_client, open_ledger_index, open_recorder
 from wellspring.bootstrap.job_ports import hold_resources, open_job_queue
-from wellspring.embedded.layout import list_worker_journals
+from wellspring.embedded.path_access import list_worker_journals
 from wellspring.errors import Unavailable, WellspringError, format_error
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import service_environment, service_temp_dir
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--credentials", type=int, required=True)
     arguments = parser.parse_args(argv)
     # First: until then another process of this user could copy the descriptors.
-    harden_process(umask=0o022)
+    harden_process(umask=0o027)
     listener = socket.socket(fileno=arguments.listener)
     channel = socket.socket(fileno=arguments.credentials)
     for inherited in (listener, channel):

@@ -30,7 +30,7 @@ class JobLog:
             return
         line = event.model_dump_json(exclude_defaults=True).encode() + b"\n"
         with suppress(OSError):
-            descriptor = os.open(self._path(job_id), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self._path(job_id), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
                 os.write(descriptor, line)
             finally:

@@ -166,7 +166,7 @@ def _prepare_process(project: Project, assignment: JobAssignment) -> Project:
         Path("/proc/self/oom_score_adj").write_bytes(_OUT_OF_MEMORY_SCORE)
     if assignment.memory_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (assignment.memory_bytes, assignment.memory_bytes))
-    harden_process(umask=0o022)
+    harden_process(umask=0o027)
     folder = service_temp_dir(project, "worker") / f"job-{assignment.job.id}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)

@@ -56,7 +56,7 @@ def run_query_process(project_root: Path, request_fd: int, result_fd: int) -> in
     if not line:
         return 1
     with os.fdopen(result_fd, "w", encoding="utf-8") as output:
-        harden_process(umask=0o022)
+        harden_process(umask=0o027)
         try:
             project = load_project(project_root, environ={}, sources=False)
             os.environ.clear()

@@ -231,4 +231,4 @@ def test_others_may_read_and_not_write(tmp_path: Path):
         opened_files(tmp_path)
     finally:
         os.umask(before)
-    assert (tmp_path / "worker" / "000000000000.log").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "worker" / "000000000000.log").stat().st_mode & 0o777 == 0o640

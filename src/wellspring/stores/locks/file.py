@@ -44,7 +44,7 @@ class FileLocks:
             raise Unavailable(f"this process holds {resource} already", fix="release it first")
         path = self._path(resource, "lock")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except FileNotFoundError:
             raise Unavailable("the servers of this project were never started", fix="run `wellspring up`") from None
         except OSError as exc:

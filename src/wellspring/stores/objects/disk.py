@@ -14,7 +14,7 @@ from wellspring.runtime.files import TEMPORARY_PREFIX, create_once, fsync_folder
 class DiskBlobStore:
     """Store bytes by name below one folder, writable only by the user of this process."""
 
-    def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
+    def __init__(self, folder: Path, *, mode: int = 0o640) -> None:
         self.folder = folder
         self.mode = mode
 
@@ -72,7 +72,7 @@ class DiskBlobStore:
 class DiskContentStore:
     """Store bytes by content hash, in one folder per two leading hex digits."""
 
-    def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
+    def __init__(self, folder: Path, *, mode: int = 0o640) -> None:
         self._blobs = DiskBlobStore(folder, mode=mode)
 
     def put(self, content: bytes) -> str:

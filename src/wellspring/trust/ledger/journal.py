@@ -76,7 +76,7 @@ class Journal:
         self._is_open = True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock_fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock_fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as exc:
             raise Unavailable(
                 f"the journal of {service} cannot be opened ({exc.strerror})", fix="correct the folder's owner or mode"
@@ -371,8 +371,8 @@ def _recover_state(folder: Path) -> tuple[JournalState, int]:
 
 def _create_segment(folder: Path, first_sequence: int) -> int:
     path = folder / f"{first_sequence:012d}.log"
-    segment_fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    os.fchmod(segment_fd, 0o644)  # Independent of the umask: the sequencer reads it as another user.
+    segment_fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    os.fchmod(segment_fd, 0o640)  # Independent of the umask: the sequencer reads it as another user.
     fsync_folder(folder)
     return segment_fd
 
