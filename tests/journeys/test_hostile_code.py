@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -120,6 +121,13 @@ def test_a_macro_of_dbt_reaches_nothing_and_the_build_ends_with_its_name(
     assert "model attack (models/attack.sql) failed" in output.err
     assert project.run("ledger", "verify").code == 0
     assert list((project.project.state_dir / "tmp/code").iterdir()) == []
+
+
+def test_after_the_end_of_its_server_the_next_job_runs_its_code(project: ProjectFixture):
+    hostile_code.write_model(project.root / "models", "raise RuntimeError('it ran')")
+    os.kill(list_pids(project)["code"], signal.SIGKILL)
+    # The supervisor keeps the listening socket, so the job waits for the next server.
+    assert "RuntimeError: it ran" in project.run("train", "denials").err
 
 
 def test_each_process_of_the_code_has_a_user_of_its_own(project: ProjectFixture):
