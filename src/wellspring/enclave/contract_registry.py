@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from wellspring.data.contracts import contract as contracts
-from wellspring.data.contracts.protection import changed_normalizations, weakened_protections
+from wellspring.data.contracts.personal_columns import find_personal_columns
+from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_source
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -12,6 +15,7 @@ from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import OutboxEntry
 
@@ -19,9 +23,12 @@ from wellspring.trust.vault.records import OutboxEntry
 class ContractRegistry:
     """Accepts contracts of the project. Callers pass a digest, never a contract."""
 
-    def __init__(self, project: Project, store: VaultStore, *, step: Recorder, clock: Clock) -> None:
+    def __init__(
+        self, project: Project, store: VaultStore, scanner: PiiScanner, *, step: Recorder, clock: Clock
+    ) -> None:
         self._project = project
         self._store = store
+        self._scanner = scanner
         self._step = step
         self._clock = clock
 
@@ -38,7 +45,8 @@ class ContractRegistry:
         """Find the contract of the project with a digest and accept it. source, name: a file that it must match.
 
         Raises Refused if the digest is unknown, if the file matches another contract, if the content changed without a
-        new version, or if the contract protects a column less than the last accepted version, or gives it other tokens.
+        new version, if the contract protects a column less than the last accepted version or than an earlier contract
+        of its source, gives it other tokens, or lets a column leave that holds personal data by its name.
         """
         project_contracts = self.read_all()
         matching = [contract for contract in project_contracts if contract.digest == digest]
@@ -65,7 +73,8 @@ class ContractRegistry:
         return contract
 
     def _record_acceptance(self, contract: DataContract) -> None:
-        newest = self._store.get_latest_contract(contract.name)
+        accepted = self._store.list_latest_contracts()
+        newest = accepted.get(contract.name)
         if newest is not None and newest.digest == contract.digest:
             return
         weakened = weakened_protections(newest, contract) if newest is not None else ()
@@ -84,18 +93,13 @@ class ContractRegistry:
                     fix="raise its version: the ledger identifies a contract by name and version",
                 )
             if weakened:
-                raise Refused(
-                    f"{contract.name} {contract.version} protects less than the previous version:\n"
-                    + "\n".join(weakened),
+                raise _refuse_for_columns(
+                    subject,
+                    "weakened_protection",
+                    f"{contract.name} {contract.version} protects less than the previous version:",
+                    weakened,
                     fix="restore the classification and the egress rule, or declare the column under a new name; "
                     "weaker protection would need a second approver, and that command does not exist yet",
-                    verdict=Verdict(
-                        subject=subject,
-                        outcome="fail",
-                        reasons=tuple(
-                            Reason(code="weakened_protection", message=description) for description in weakened
-                        ),
-                    ),
                 )
             if newest is not None and (changed := changed_normalizations(newest, contract)):
                 raise Refused.because(
@@ -104,6 +108,46 @@ class ContractRegistry:
                     "\n".join(changed),
                     fix="restore the normalization, or declare the column under a new name with a domain of its own",
                 )
+            _refuse_looser_than_source(subject, contract, accepted)
+            self._refuse_personal_columns(subject, contract, newest)
             act.add_facts(**outbox_entry.facts)
             self._store.accept_contract(contract, outbox_entry)
         self._store.mark_published(outbox_entry.key)
+
+    def _refuse_personal_columns(self, subject: str, contract: DataContract, newest: DataContract | None) -> None:
+        """Raise Refused for a column that begins to leave and holds names, addresses or free text by its name."""
+        already_plain = {column.name for column in newest.columns if column.egress == "plain"} if newest else set[str]()
+        descriptions = [
+            f"{column.name} {column.reason}"
+            for column in find_personal_columns(contract, self._scanner.find_column_kind)
+            if column.name not in already_plain
+        ]
+        if descriptions:
+            raise _refuse_for_columns(
+                subject,
+                "personal_column",
+                f"{contract.name} {contract.version} lets personal data leave the enclave:",
+                descriptions,
+                fix="set egress token, masked or never, or list its valid values; an exception by a second person does "
+                "not exist yet",
+            )
+
+
+def _refuse_looser_than_source(subject: str, contract: DataContract, accepted: Mapping[str, DataContract]) -> None:
+    descriptions = weaker_than_source(accepted.values(), contract)
+    if descriptions:
+        raise _refuse_for_columns(
+            subject,
+            "weakened_protection",
+            f"{contract.name} {contract.version} protects less than another contract of its source:",
+            descriptions,
+            fix="give these columns the egress rule of the earlier contract; an exception by a second person does not "
+            "exist yet",
+        )
+
+
+def _refuse_for_columns(subject: str, code: str, what: str, descriptions: Sequence[str], *, fix: str) -> Refused:
+    reasons = tuple(Reason(code=code, message=description) for description in descriptions)
+    return Refused(
+        "\n".join((what, *descriptions)), fix=fix, verdict=Verdict(subject=subject, outcome="fail", reasons=reasons)
+    )

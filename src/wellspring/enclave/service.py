@@ -44,7 +44,7 @@ class Enclave:
         self._findings = FindingRecorder(dependencies.store, dependencies.step, self._scanner, self._decryptor.name_key)
         self._watch = FileWatch()
         self._contracts = ContractRegistry(
-            dependencies.project, dependencies.store, step=dependencies.step, clock=dependencies.clock
+            dependencies.project, dependencies.store, self._scanner, step=dependencies.step, clock=dependencies.clock
         )
         self._admitter = Admitter(dependencies, self._contracts, self._decryptor, self._scanner)
         # Whether an original without a key may be in the folder: after a crash, or after a failed operation.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.builders.contracts import column, contract
-from wellspring.data.contracts.protection import changed_normalizations, weakened_protections
+from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_source
 from wellspring.records.contracts import DataContract
 
 ORDER = ("never", "token", "year", "plain")
@@ -90,3 +90,20 @@ def test_a_token_column_keeps_its_normalization():
     assert changed.startswith("id changes its normalization from 'trim nfc' to 'none'")
     assert changed_normalizations(version("trim"), version(domain="other")) == ()
     assert changed_normalizations(version("trim", egress="never"), version()) == ()
+
+
+def test_contracts_of_one_source_are_compared_whatever_their_names():
+    first = contract(column("name", egress="never"), column("id", egress="token", domain="claim"), name="first")
+    second = contract(column("n", egress="plain", path="name"), column("other"), name="second")
+    (weaker,) = weaker_than_source([first], second)
+    assert weaker == "n leaves as 'plain'; first 1.0.0, an earlier contract of the source vendor, has 'never'"
+    assert weaker_than_source([second], first) == ()
+    assert weaker_than_source([first.model_copy(update={"source": "another"})], second) == ()
+    # Versions of one contract are compared by `weakened_protections`.
+    assert weaker_than_source([first.model_copy(update={"name": "second"})], second) == ()
+
+
+@pytest.mark.parametrize("egress", ["masked", "plain", "prefix(1)"])
+def test_another_contract_of_the_source_lets_nothing_leave_that_was_a_token(egress: str):
+    first = contract(column("id", egress="token", domain="claim"), name="first")
+    assert weaker_than_source([first], contract(column("ID", egress=egress), name="second"))

@@ -151,14 +151,14 @@ def test_the_contract_accepted_last_is_the_newest(store: VaultStore) -> None:
         columns=(column,),
     )
     second = first.model_copy(update={"version": "1.1.0", "digest": "2" * 64})
-    assert store.get_latest_contract("medical_claim") is None
+    assert store.list_latest_contracts() == {}
     for contract in (first, second):
         store.accept_contract(contract, fact(f"accept/{contract.version}"))
-        assert store.get_latest_contract("medical_claim") == contract
+        assert store.list_latest_contracts()["medical_claim"] == contract
     assert store.get_contract("1" * 64) == first
     assert store.get_contract("9" * 64) is None
     store.accept_contract(first, fact("accept/again"))
-    assert store.get_latest_contract("medical_claim") == first
+    assert store.list_latest_contracts()["medical_claim"] == first
 
 
 def test_finding_is_recorded_once(store: VaultStore) -> None:

@@ -1,11 +1,14 @@
-"""Compare how two versions of a contract protect the values of a file, and which tokens they give them."""
+"""Compare how contracts protect the values of a file, and which tokens they give them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from wellspring.data.contracts.columns import prefix_length
 from wellspring.records.contracts import DataContract, EgressRule
 
-_PROTECTION_LEVELS: dict[str, int] = {"never": 4, "token": 3, "masked": 3, "year": 2, "plain": 0}
+_PROTECTION_LEVELS: dict[str, int] = {"never": 5, "token": 4, "masked": 3, "year": 2, "plain": 0}
+"""A masked text is less than a token: a name in it is not found."""
 _PREFIX_LEVEL = 1
 """Below `year`: the first ten characters of a date are all of it."""
 _SENSITIVITY_LEVELS = {
@@ -43,6 +46,27 @@ def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...
                 f"{new_column.name} changes its token domain from {old_column.domain!r} to {new_column.domain!r}"
             )
     return tuple(weakened)
+
+
+def weaker_than_source(earlier: Iterable[DataContract], new: DataContract) -> tuple[str, ...]:
+    """Describe each column that leaves with less protection than under an earlier contract of the same source.
+
+    The contracts have any names: a file could be delivered under each. Columns are compared by their name in the file,
+    which the vendor chose. A column that an earlier contract does not declare is not compared.
+    """
+    weaker: list[str] = []
+    for contract in earlier:
+        if contract.source != new.source or contract.name == new.name:
+            continue
+        columns = {column.name_in_file.casefold(): column for column in contract.columns}
+        for column in new.columns:
+            known = columns.get(column.name_in_file.casefold())
+            if known is not None and _is_weaker_egress(known.egress, column.egress):
+                weaker.append(
+                    f"{column.name} leaves as {column.egress!r}; {contract.name} {contract.version}, an earlier "
+                    f"contract of the source {new.source}, has {known.egress!r}"
+                )
+    return tuple(weaker)
 
 
 def changed_normalizations(old: DataContract, new: DataContract) -> tuple[str, ...]:

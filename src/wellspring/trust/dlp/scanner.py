@@ -88,6 +88,18 @@ class PiiScanner:
         """The kinds of numbers that are in public registers."""
         return frozenset(detector.kind for detector in self._detectors if detector.public)
 
+    def find_column_kind(self, column_name: str) -> str:
+        """Return the kind of personal data that a column holds by its name, such as `ssn`; '' without one.
+
+        Numbers of public registers do not count.
+        """
+        name = _fold_column_name(column_name)
+        for pattern, compiled in self._compiled:
+            kind = compiled.detector.kind
+            if kind not in self.public_kinds and pattern.column_pattern and re.search(pattern.column_pattern, name):
+                return kind
+        return ""
+
     def find_pii(self, text: str, *, column_name: str = "") -> list[PiiMatch]:
         """Find personal data in a text, in order, without overlaps.
 

@@ -292,12 +292,11 @@ class VaultStore:
         rows = self._query_rows("SELECT record FROM contracts WHERE digest = %s", digest)
         return DataContract.model_validate(rows[0]["record"]) if rows else None
 
-    def get_latest_contract(self, name: str) -> DataContract | None:
-        """Return the last accepted contract of this name."""
-        rows = self._query_rows(
-            "SELECT record FROM contracts WHERE name = %s ORDER BY accepted_order DESC LIMIT 1", name
-        )
-        return DataContract.model_validate(rows[0]["record"]) if rows else None
+    def list_latest_contracts(self) -> dict[str, DataContract]:
+        """Return the last accepted contract of each name."""
+        rows = self._query_rows("SELECT DISTINCT ON (name) record FROM contracts ORDER BY name, accepted_order DESC")
+        contracts = [DataContract.model_validate(row["record"]) for row in rows]
+        return {contract.name: contract for contract in contracts}
 
     def accept_contract(self, contract: DataContract, outbox_entry: OutboxEntry) -> None:
         """Store a contract as the last accepted of its name."""

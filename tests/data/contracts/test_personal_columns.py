@@ -1,0 +1,58 @@
+"""Columns that hold personal data by their name must not leave; columns of codes, amounts and days may."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders.contracts import EXPECTED, column, contract
+from wellspring.data.contracts import contract as contracts
+from wellspring.data.contracts.personal_columns import find_personal_columns
+from wellspring.records.contracts import ContractColumn
+from wellspring.settings import DlpSettings
+from wellspring.trust.dlp.registry import build_scanner
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+PERSONAL = [
+    "name", "first_name", "LastName", "patient name", "MEMBER_NAME", "surname", "address", "home_address", "addr1",
+    "Street", "address_line_2", "phone", "Mobile No", "email", "e-mail", "fax", "ssn", "memberSSN", "passport_number",
+    "note", "comments", "free_text", "zip", "postal_code", "contactName", "itin",
+]  # fmt: skip
+OTHERS = [
+    "kind", "status", "plan_name_code", "product_name", "file_name", "brand", "mail_class", "state", "country",
+    "notes_count", "place_of_service_code", "diagnosis_code_1", "line_number", "streetcar_line", "npi", "order_no",
+]  # fmt: skip
+
+
+def found(*columns: ContractColumn) -> list[str]:
+    scanner = build_scanner(DlpSettings())
+    return [personal.name for personal in find_personal_columns(contract(*columns), scanner.find_column_kind)]
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_text_with_a_personal_name_must_not_leave(name: str):
+    assert found(column(name)) == [name]
+    assert found(column("c7", path=name)) == ["c7"]
+    assert found(column(name, enum=("a", "b"))) == found(column(name, "int64")) == []
+    assert found(column(name, egress="never")) == found(column(name, egress="masked")) == []
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_texts_may_leave(name: str):
+    assert found(column(name)) == []
+
+
+def test_prefix_of_a_postcode_may_leave_and_of_a_name_may_not():
+    assert found(column("zip_code", egress="prefix(3)"), column("last_name", egress="prefix(3)")) == ["last_name"]
+
+
+def test_text_that_is_classified_as_personal_must_not_leave():
+    assert found(column("c1", classification="contact"), column("c2", classification="free_text")) == ["c1", "c2"]
+
+
+def test_contracts_of_the_examples_let_none_leave():
+    folders = [EXAMPLES / "health_plan" / "contracts", EXAMPLES / "parcel_delivery" / "contracts"]
+    for folder in folders:
+        loaded = contracts.load_all(folder, tenant="tests", known_since=EXPECTED)
+        assert loaded
+        for each in loaded:
+            assert list(find_personal_columns(each, build_scanner(DlpSettings()).find_column_kind)) == []
