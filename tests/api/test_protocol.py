@@ -13,7 +13,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from wellspring.api import connections, middleware
+from wellspring.api import connections, middleware, protocol
 from wellspring.api.connections import ConnectionLimiter, PrincipalLookup
 from wellspring.api.middleware import Message
 from wellspring.api.protocol import PeerProtocol
@@ -35,6 +35,7 @@ class EchoServer:
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.uids: list[int] = []
+        self.body = b""
         self.lines: list[asyncio.StreamWriter] = []
 
     async def application(self, scope: Message, receive: middleware.Receive, send: middleware.Send) -> None:
@@ -45,7 +46,7 @@ class EchoServer:
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
         await self.go_on.wait()
-        body = str(size).encode()
+        body = self.body or str(size).encode()
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": body})
@@ -63,7 +64,7 @@ class EchoServer:
 
 @asynccontextmanager
 async def serving(
-    lookup: PrincipalLookup = expected, *, patience: float = 10, keep: int = 10
+    lookup: PrincipalLookup = expected, *, patience: float = 10, keep: int = 10, write_patience: float = 10
 ) -> AsyncIterator[EchoServer]:
     """Serve until the block ends. patience: seconds for the headers; keep: seconds between two requests."""
     with tempfile.TemporaryDirectory(prefix="ws-") as folder:
@@ -82,7 +83,14 @@ async def serving(
 
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(
-            lambda: Observed(config=config, server_state=state, app_state={}, limiter=limiter, idle_timeout=patience),
+            lambda: Observed(
+                config=config,
+                server_state=state,
+                app_state={},
+                limiter=limiter,
+                idle_timeout=patience,
+                write_timeout=write_patience,
+            ),
             str(step.path),
         )
         try:
@@ -264,5 +272,43 @@ def test_connection_limit_refuses_user_until_connections_close():
             reader, writer = await step.connect()
             writer.write(ASK)
             assert (await read_response(reader))[0] == 200
+
+    run(test)
+
+
+@pytest.mark.parametrize("pipelined", [protocol.MAX_PIPELINED, 10**9])
+def test_client_that_pipelines_and_never_reads_is_closed_and_costs_bounded_memory(
+    pipelined: int, monkeypatch: pytest.MonkeyPatch
+):
+    """It is closed for the number of its requests, and also only for what it does not read."""
+    monkeypatch.setattr(protocol, "MAX_PIPELINED", pipelined)
+
+    async def send_without_reading(writer: asyncio.StreamWriter) -> None:
+        for _ in range(2000):
+            writer.write(ASK * 100)
+            await asyncio.wait_for(writer.drain(), 60)
+
+    async def test() -> None:
+        async with serving(write_patience=0.3) as step:
+            step.body = b"x" * 4096
+            _reader, writer = await step.connect()
+            with pytest.raises(ConnectionError):
+                await send_without_reading(writer)
+            # What was answered fits into the buffers of the connection: one of the server, and those of the kernel.
+            assert len(step.uids) * 4096 < protocol.MAX_WRITE_BYTES + 4 * 2**20
+
+    run(test)
+
+
+def test_client_that_reads_slowly_gets_every_response():
+    async def test() -> None:
+        async with serving(write_patience=10) as step:
+            step.body = b"x" * 4096
+            reader, writer = await step.connect()
+            for _ in range(3):
+                writer.write(ASK * 400)
+                for _ in range(400):
+                    assert (await read_response(reader))[0] == 200
+            assert len(step.uids) == 1200
 
     run(test)

@@ -55,6 +55,7 @@ DOMAIN_ALLOWED = {
     "wellspring/cli/demo_predictions.py": "the demo of the reference project",
     # Lists of words of many domains, matched against column names.
     "wellspring/data/contracts/inference.py": "recognizes columns with personal data by words in their names",
+    "wellspring/data/contracts/personal_columns.py": "refuses columns with personal data by words in their names",
     "wellspring/trust/dlp/packs/label_words.py": "recognizes numbers of documents by the word before",
     "wellspring/data/formats/csv/sample.py": "recognizes a header line by words that are usual in column names",
 }

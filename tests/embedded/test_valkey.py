@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from tests.builders import feature_views, projects
 from wellspring.embedded import layout, packages, valkey
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
 from wellspring.supervisor.managed_process import ManagedProcess
@@ -187,3 +189,21 @@ def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
     assert live is not None
     assert live.edition == edition.id
     assert rows == [expected]
+
+
+def test_idle_and_numerous_clients_cannot_fill_it(store: Store):
+    """Idle clients are closed, and there are at most 256; one that does not read its replies is closed too."""
+    command = valkey.valkey_command(store.project, Path("valkey-server"))
+    settings = dict(zip(command[1::2], command[2::2], strict=True))
+    assert (settings["--timeout"], settings["--maxclients"]) == ("300", "256")
+    assert settings["--client-output-buffer-limit"].startswith("normal ")
+    with ExitStack() as stack:
+        refused = 0
+        for _ in range(300):
+            client = stack.enter_context(connect_unix_socket(store.project.socket_path("valkey"), 5))
+            # One that is refused may be closed already.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                client.sendall(b"PING\r\n")
+            refused += b"max number of clients" in client.recv(200)
+        assert refused >= 300 - 256
+    assert valkey.is_valkey_ready(store.project.socket_path("valkey"))

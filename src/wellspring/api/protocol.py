@@ -17,20 +17,33 @@ from wellspring.api.problems import ProblemDetails, malformed_request, problem_f
 from wellspring.errors import Unavailable
 from wellspring.runtime.unix_socket import peer_uid
 
+MAX_WRITE_BYTES = 256 * 2**10
+"""Responses in the write buffer of one connection above which no further request of it is read or answered."""
+MAX_PIPELINED = 1024
+"""Requests that one connection may send before the first of them is answered."""
+
 
 class PeerProtocol(HttpToolsProtocol):
     """A uvicorn protocol that limits connections and adds the peer's uid to each request's scope.
 
     idle_timeout: seconds for the headers of a request, from the connection or the first byte on. It does not interrupt
     a request in progress; between two requests uvicorn's own timeout applies.
+    write_timeout: seconds for a client to read what is in the write buffer above its limit; then its connection ends.
     """
 
     def __init__(
-        self, *args: Any, limiter: ConnectionLimiter, idle_timeout: float = BODY_TIMEOUT, **kwargs: Any
+        self,
+        *args: Any,
+        limiter: ConnectionLimiter,
+        idle_timeout: float = BODY_TIMEOUT,
+        write_timeout: float = BODY_TIMEOUT,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._limiter = limiter
         self._idle_timeout = idle_timeout
+        self._write_timeout = write_timeout
+        self._write_deadline: asyncio.TimerHandle | None = None
         # Never log a request path, whatever log handlers exist: it is text of the caller.
         self.access_log = False
         self._peer_uid = -1
@@ -41,6 +54,7 @@ class PeerProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MAX_WRITE_BYTES)
         self._peer_uid = peer_uid(transport.get_extra_info("socket"))
         self._acquired = self._limiter.acquire(self._peer_uid)
         if self._acquired:
@@ -53,6 +67,7 @@ class PeerProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._cancel_deadline()
+        self._cancel_write_deadline()
         if self._acquired:
             self._limiter.release(self._peer_uid)
 
@@ -64,11 +79,34 @@ class PeerProtocol(HttpToolsProtocol):
             super().data_received(piece)
             if self.transport.is_closing():
                 return
+            if len(self.pipeline) > MAX_PIPELINED:
+                self.transport.abort()
+                return
             if self._head_bytes > MAX_BODY_BYTES:
                 self._refuse_large_head()
                 return
         if self._is_idle():
             self._start_deadline()
+
+    def pause_writing(self) -> None:
+        """Stop reading and answering until the client reads; end the connection if it does not."""
+        super().pause_writing()
+        self.flow.pause_reading()
+        if self._write_deadline is None:
+            self._write_deadline = self.loop.call_later(self._write_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Answer again, and read again when every request that arrived has its response."""
+        super().resume_writing()
+        self._cancel_write_deadline()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.flow.write_paused or self.pipeline:
+            # uvicorn reads on after each response, and would take in requests faster than their client reads.
+            self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -124,6 +162,11 @@ class PeerProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _cancel_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _send_and_close(self, problem: ProblemDetails) -> None:
         if self._is_idle():

@@ -53,6 +53,12 @@ def valkey_command(project: Project, program: Path) -> list[str]:
         "appendfsync": "everysec",
         "save": "3600 1",
         "daemonize": "no",
+        # A client that is idle for this long is closed; the API and the worker connect again by themselves.
+        "timeout": "300",
+        "maxclients": "256",
+        # A client that does not read its replies is closed, so that they cannot fill the memory.
+        "client-output-buffer-limit": "normal 64mb 16mb 30",
+        "maxmemory-clients": "512mb",
         "enable-debug-command": "no",
         "enable-module-command": "no",
         "enable-protected-configs": "no",

@@ -23,30 +23,35 @@ OTHERS = [
 ]  # fmt: skip
 
 
-def found(*columns: ContractColumn) -> list[str]:
+def list_personal(*columns: ContractColumn) -> list[str]:
     scanner = build_scanner(DlpSettings())
     return [personal.name for personal in find_personal_columns(contract(*columns), scanner.find_column_kind)]
 
 
 @pytest.mark.parametrize("name", PERSONAL)
 def test_text_with_a_personal_name_must_not_leave(name: str):
-    assert found(column(name)) == [name]
-    assert found(column("c7", path=name)) == ["c7"]
-    assert found(column(name, enum=("a", "b"))) == found(column(name, "int64")) == []
-    assert found(column(name, egress="never")) == found(column(name, egress="masked")) == []
+    assert list_personal(column(name)) == [name]
+    assert list_personal(column("c7", path=name)) == ["c7"]
+    assert list_personal(column(name, enum=("a", "b"))) == list_personal(column(name, "int64")) == []
+    assert list_personal(column(name, egress="never")) == list_personal(column(name, egress="masked")) == []
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_texts_may_leave(name: str):
-    assert found(column(name)) == []
+    assert list_personal(column(name)) == []
 
 
 def test_prefix_of_a_postcode_may_leave_and_of_a_name_may_not():
-    assert found(column("zip_code", egress="prefix(3)"), column("last_name", egress="prefix(3)")) == ["last_name"]
+    assert list_personal(column("zip_code", egress="prefix(3)"), column("last_name", egress="prefix(3)")) == [
+        "last_name"
+    ]
 
 
 def test_text_that_is_classified_as_personal_must_not_leave():
-    assert found(column("c1", classification="contact"), column("c2", classification="free_text")) == ["c1", "c2"]
+    assert list_personal(column("c1", classification="contact"), column("c2", classification="free_text")) == [
+        "c1",
+        "c2",
+    ]
 
 
 def test_contracts_of_the_examples_let_none_leave():
@@ -54,5 +59,5 @@ def test_contracts_of_the_examples_let_none_leave():
     for folder in folders:
         loaded = contracts.load_all(folder, tenant="tests", known_since=EXPECTED)
         assert loaded
-        for each in loaded:
-            assert list(find_personal_columns(each, build_scanner(DlpSettings()).find_column_kind)) == []
+        for loaded_contract in loaded:
+            assert list(find_personal_columns(loaded_contract, build_scanner(DlpSettings()).find_column_kind)) == []

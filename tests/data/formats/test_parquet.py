@@ -158,3 +158,39 @@ def test_the_type_of_a_refused_column_repeats_nothing_that_the_file_names():
     assert "Ann" not in str(refused.value)
     assert refused.value.verdict is not None
     assert [reason.column for reason in refused.value.verdict.reasons] == ["amount", "at"]
+
+
+def repeated(values: Any, times: int) -> bytes:
+    """Write a row group of these values several times."""
+    file, table = io.BytesIO(), pa.table({"count": values})
+    with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+        for _ in range(times):
+            writer.write_table(table)
+    return file.getvalue()
+
+
+def test_small_file_that_decodes_to_gigabytes_is_refused_before_a_page_is_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parquet, "_read_batches", lambda *_: pytest.fail("it was read"))
+    one_number = repeated(pa.repeat(pa.scalar(1), 3_000_000), 34)
+    one_text = repeated(pa.array(["x" * 100_000_000]), 5)
+    for content in (one_number, one_text):
+        assert len(content) < 2**20
+        assert code(content) == "over_budget"
+
+
+def test_file_with_too_many_columns_is_refused():
+    assert code(written({f"c{number}": [1] for number in range(parquet.MAX_COLUMNS + 1)})) == "over_budget"
+
+
+def test_file_of_few_different_values_is_within_the_budget():
+    assert (
+        read(
+            written(
+                {
+                    name: values * 50_000 if isinstance(values, list) else pa.concat_arrays([values] * 50_000)
+                    for name, values in GOOD.items()
+                }
+            )
+        ).row_count
+        == 100_000
+    )

@@ -60,11 +60,11 @@ def weaker_than_source(earlier: Iterable[DataContract], new: DataContract) -> tu
             continue
         columns = {column.name_in_file.casefold(): column for column in contract.columns}
         for column in new.columns:
-            known = columns.get(column.name_in_file.casefold())
-            if known is not None and _is_weaker_egress(known.egress, column.egress):
+            earlier_column = columns.get(column.name_in_file.casefold())
+            if earlier_column is not None and _is_weaker_egress(earlier_column.egress, column.egress):
                 weaker.append(
                     f"{column.name} leaves as {column.egress!r}; {contract.name} {contract.version}, an earlier "
-                    f"contract of the source {new.source}, has {known.egress!r}"
+                    f"contract of the source {new.source}, has {earlier_column.egress!r}"
                 )
     return tuple(weaker)
 

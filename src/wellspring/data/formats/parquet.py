@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _MAGIC = b"PAR1"
+MAX_ROWS, MAX_COLUMNS, MAX_NESTING = 1_000_000_000, 10_000, 32
+MAX_DECODED_BYTES = 256 * 2**30
+MAX_RATIO, ALWAYS_DECODED_BYTES = 1_000, 256 * 2**20
+"""Decoded bytes for each byte of a file; and those that a file of any size may decode to."""
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
+"""Bytes of a decoded value; of a text at least its offset."""
 _PAGE_BUFFER = 1 << 20
 """Bytes that are read ahead of each column. Without it, the reader holds the whole column of a row group."""
 
@@ -41,6 +47,7 @@ def read_parquet(content: FileContent, contract: DataContract, *, subject: str |
     _check_ends(content, verdict_subject)
     try:
         with _open_parquet(content) as file:
+            _check_budget(file.metadata, content.size, verdict_subject)
             names = check_header(file.schema_arrow.names, contract, verdict_subject)
             if file.metadata.num_rows == 0:
                 raise file_refused(
@@ -82,6 +89,32 @@ def _check_ends(content: FileContent, subject: str) -> None:
         raise file_refused(
             subject, Reason(code="truncated", message="it is truncated: the index at the end is missing")
         )
+
+
+def _check_budget(metadata: pq.FileMetaData, file_bytes: int, subject: str) -> None:
+    """Refuse a file whose own index says that it decodes to too much, before a page is read.
+
+    A file may understate its sizes; the memory of the process is limited too.
+    """
+    decoded = sum(
+        max(chunk.total_uncompressed_size, chunk.num_values * _WIDTHS.get(chunk.physical_type, 1))
+        for group in range(metadata.num_row_groups)
+        for chunk in map(metadata.row_group(group).column, range(metadata.num_columns))
+    )
+    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    limits = [
+        (metadata.num_rows > MAX_ROWS, f"it has {metadata.num_rows} rows, more than {MAX_ROWS}"),
+        (len(paths) > MAX_COLUMNS, f"it has {len(paths)} columns, more than {MAX_COLUMNS}"),
+        (any(path.count(".") > MAX_NESTING for path in paths), f"more than {MAX_NESTING} columns are nested"),
+        (decoded > MAX_DECODED_BYTES, f"it decodes to {decoded} bytes, more than {MAX_DECODED_BYTES}"),
+        (
+            decoded > max(ALWAYS_DECODED_BYTES, MAX_RATIO * file_bytes),
+            f"it decodes to {decoded} bytes, more than {MAX_RATIO} times its {file_bytes} bytes",
+        ),
+    ]
+    reasons = [Reason(code="over_budget", message=message) for is_exceeded, message in limits if is_exceeded]
+    if reasons:
+        raise file_refused(subject, *reasons)
 
 
 def _open_parquet(content: FileContent) -> pq.ParquetFile:
