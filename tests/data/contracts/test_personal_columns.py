@@ -17,7 +17,7 @@ PERSONAL = [
     "Street", "address_line_2", "phone", "Mobile No", "email", "e-mail", "fax", "ssn", "memberSSN", "passport_number",
     "note", "comments", "free_text", "zip", "postal_code", "contactName", "itin",
 ]  # fmt: skip
-OTHERS = [
+IMPERSONAL = [
     "kind", "status", "plan_name_code", "product_name", "file_name", "brand", "mail_class", "state", "country",
     "notes_count", "place_of_service_code", "diagnosis_code_1", "line_number", "streetcar_line", "npi", "order_no",
 ]  # fmt: skip
@@ -36,7 +36,7 @@ def test_text_with_a_personal_name_must_not_leave(name: str):
     assert list_personal(column(name, egress="never")) == list_personal(column(name, egress="masked")) == []
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", IMPERSONAL)
 def test_other_texts_may_leave(name: str):
     assert list_personal(column(name)) == []
 
