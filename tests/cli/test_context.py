@@ -228,3 +228,14 @@ def test_version_and_help_load_no_heavy_module():
         )
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert ran.stdout.splitlines()[-1] == "[]", word
+
+
+def test_a_file_of_another_user_names_who_may_read_it(capsys: pytest.CaptureFixture[str]):
+    @click.command()
+    def read_closed_file() -> None:
+        raise PermissionError(13, "Permission denied", "/srv/shop/.wellspring/run.json")
+
+    assert run_command(read_closed_file, []) == 77
+    message = capsys.readouterr().err
+    assert f"uid {os.geteuid()} may not read or change /srv/shop/.wellspring/run.json" in message
+    assert "run as the user who ran `wellspring up`" in message
