@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wellspring_verify import notes
 from wellspring_verify.canonical import MalformedError
+from wellspring_verify.entry_signature import KEY_NAME_PART
 from wellspring_verify.pack import CORRUPTED, UNSIGNED, VERIFIED, VerificationReport, verify_pack
 
 EXIT_USAGE, EXIT_NOT_FOUND = 2, 66
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="exit 0: verified; 10: consistent, but --key or --witness is missing; 20: corrupted, with the findings",
     )
     parser.add_argument("pack", type=Path, help="the folder of the pack")
-    parser.add_argument("--key", help="the log's verifier key, or a file that contains it")
+    parser.add_argument("--key", help="the log's verifier key, or the file of `wellspring ledger key`")
     parser.add_argument("--witness", help="the witness's verifier key, or a file that contains it")
     parser.add_argument(
         "--answer", type=Path, help="a prediction as the API returned it (JSON), to check against the pack"
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wellspring verify: file not found: {str(args.answer)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
     try:
-        report = verify_pack(args.pack, key=key, witness=witness, answer=answer)
+        report = verify_pack(args.pack, key=key, witness=witness, services=_read_service_lines(args.key), answer=answer)
     except (OSError, ValueError):
         print(f"wellspring verify: folder not found: {str(args.pack)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
@@ -76,8 +77,18 @@ def _read_key_option(argument: str | None, kind: int, option: str) -> str | None
     raise MalformedError(f"{option}: the file contains no verifier key of {expected_owner}")
 
 
+def _read_service_lines(argument: str | None) -> list[str]:
+    """Return the lines with the keys of services in the file that --key names; none if it is a key itself."""
+    if argument is None or "+" in argument:
+        return []
+    content = Path(argument).read_bytes()[: 2**20].decode("utf-8", "replace")
+    return [line for line in content.splitlines() if KEY_NAME_PART in line]
+
+
 def _parse_key_of_kind(text: str, kind: int) -> notes.VerifierKey:
     key = notes.parse_verifier_key(text)
+    if KEY_NAME_PART in key.name:
+        raise MalformedError("it is a key of a service")
     if key.kind != kind:
         raise MalformedError(
             "it is a key of the witness" if key.kind == notes.KIND_WITNESS else "it is a key of the log"

@@ -12,13 +12,14 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from wellspring_verify import chain, merkle, notes, story
 from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical
-from wellspring_verify.entries import PackEntry, PackRef, parse_entry, parse_stored_entry
+from wellspring_verify.entries import ACTION_WRITERS, PackEntry, PackRef, parse_entry, parse_stored_entry
+from wellspring_verify.entry_signature import find_signature_fault, parse_service_keys
 from wellspring_verify.leaf import parse_leaf
 from wellspring_verify.manifest import (
     CHECKPOINT,
@@ -45,7 +46,7 @@ _MAX_PACK_BYTES = 2**30
 class VerificationReport(NamedTuple):
     """The outcome: 0 verified, 10 consistent but a signer was not checked, 20 corrupted (see `findings`).
 
-    unchecked: those of `signer` and `witness` whose key was missing; empty unless the outcome is 10.
+    unchecked: those of `signer`, `witness` and `services` whose key was missing; empty unless the outcome is 10.
     """
 
     outcome: Literal[0, 10, 20]
@@ -56,21 +57,30 @@ class VerificationReport(NamedTuple):
 
 
 def verify_pack(
-    folder: Path, *, key: str | None = None, witness: str | None = None, answer: bytes | None = None
+    folder: Path,
+    *,
+    key: str | None = None,
+    witness: str | None = None,
+    services: Iterable[str] = (),
+    answer: bytes | None = None,
 ) -> VerificationReport:
-    """Verify the pack in `folder` with the verifier keys of the log and the witness.
+    """Verify the pack in `folder` with the verifier keys of the log, the witness and the services.
 
-    Without `key` the outcome of a sound pack is 10, not 0: it is consistent, but anybody could have signed it. Without
-    `witness` it is 10 too: the holder of the log's key could have signed a second history.
+    services: lines with the keys of the services, and possibly others. Without them, or without `key`, the outcome of a
+    sound pack is 10, not 0: it is consistent, but who signed it was not checked. Without `witness` it is 10 too: the
+    holder of the log's key could have signed a second history.
     answer: a prediction as the API returned it, to check against its pack.
     Raises MalformedError for a malformed key, NotADirectoryError if the folder does not exist.
     """
     keys = _parse_keys(key, witness)
+    service_keys = parse_service_keys(services)
     pack = PackCheck()
     _read_files(folder, pack)
     subject, origin, listed_digests = check_manifest(pack)
     entries = _parse_entries(pack)
     seal_entry = _check_seal(pack, subject, entries)
+    if service_keys:
+        _check_signatures(pack, entries, seal_entry, service_keys)
     head = _check_checkpoint(pack, origin, keys)
     _check_proofs(pack, head, entries, seal_entry)
     _check_story(pack, subject, entries)
@@ -84,11 +94,13 @@ def verify_pack(
         pack.add_finding(ANSWER_LABEL, fault)
     if pack.findings:
         return VerificationReport(CORRUPTED, tuple(dict.fromkeys(pack.findings)), (), subject)
-    unchecked = tuple(name for name, owner_key in zip(("signer", "witness"), keys, strict=True) if not owner_key)
+    checked = {"signer": keys[0], "witness": keys[1], "services": service_keys}
+    unchecked = tuple(name for name, owner_key in checked.items() if not owner_key)
     summary = [
         f"{len(entries)} entries, each proved to be in the log {origin!a}",
         f"the tree had {head.size if head else 0} entries when its checkpoint was signed",
         "the log's signature is valid" if keys[0] else "the log's signature was NOT checked: give --key",
+        _describe_signatures(entries, has_keys=bool(service_keys), answer_checked=answer is not None),
         "the witness's signature is valid" if keys[1] else "the witness's signature was NOT checked: give --witness",
         "every row set, original and edition that its entries read was produced by another of its entries",
         *describe_row_tokens(subject or "", entries.values()),
@@ -196,6 +208,33 @@ def _check_seal(pack: PackCheck, subject: str | None, entries: dict[int, PackEnt
     if MANIFEST in pack.files and expected_ref not in entry.outputs:
         pack.add_finding(MANIFEST, "it is not the manifest that seal.json binds: one of them was changed or is older")
     return index, content
+
+
+def _check_signatures(
+    pack: PackCheck,
+    entries: dict[int, PackEntry],
+    seal_entry: tuple[int, bytes] | None,
+    service_keys: Mapping[str, bytes],
+) -> None:
+    """Check that each entry is signed by its service; the line of an answer is covered by the answer's signature."""
+    signed = {_entry_file(index): (entry, pack.files[_entry_file(index)]) for index, entry in entries.items()}
+    if seal_entry is not None:
+        signed[SEAL] = (parse_entry(*seal_entry), seal_entry[1])
+    for name, (entry, content) in sorted(signed.items()):
+        leaf = parse_leaf(content)
+        if leaf is not None and entry.signature is None and entry.service == ACTION_WRITERS["predict"]:
+            continue
+        line = content if leaf is None else pack.files[leaf.document]
+        if fault := find_signature_fault(entry.service, line, entry.signature, service_keys):
+            pack.add_finding(name, fault)
+
+
+def _describe_signatures(entries: dict[int, PackEntry], *, has_keys: bool, answer_checked: bool) -> str:
+    if not has_keys:
+        return "the signatures of the services were NOT checked: --key must name the file of `wellspring ledger key`"
+    if answer_checked or all(entry.signature is not None for entry in entries.values()):
+        return "each entry is signed by its service, or by the signature of the prediction that was given"
+    return "each entry is signed by its service, except that of the prediction, which only --answer proves"
 
 
 def _check_checkpoint(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from tests.builders.journal_keys import SERVICE_KEY_LINES
 from tests.builders.packs import Built
 from wellspring_verify import VerificationReport, verify_pack
 
 
 def check(item: Built) -> VerificationReport:
-    return verify_pack(item.folder, key=item.key, witness=item.witness)
+    return verify_pack(item.folder, key=item.key, witness=item.witness, services=SERVICE_KEY_LINES)
 
 
 def output(report: VerificationReport) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.builders.journal_keys import SERVICE_KEY_LINES
 from tests.builders.ledger import CONTRACT, JournalStep, Ledger, LocalSigner, tell_drop
 from wellspring.compliance.evidence import ProvenanceStory, collect_story, seal_story, write_pack
 from wellspring.compliance.sealed_parts import SealedParts
@@ -21,6 +22,12 @@ class Built(NamedTuple):
     key: str
     witness: str
     project: Path
+
+    def write_keys(self, folder: Path) -> str:
+        """Write the file of keys that an auditor has, and return its path."""
+        path = folder / "auditor-keys.txt"
+        path.write_text("".join(f"{line}\n" for line in (self.key, self.witness, *SERVICE_KEY_LINES)))
+        return str(path)
 
     def files(self) -> dict[str, bytes]:
         return {

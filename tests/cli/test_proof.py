@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.builders.command_line import Run
+from tests.builders.journal_keys import journal_key, write_service_keys
 from tests.builders.ledger import CONTRACT
 from tests.builders.packs import built
 from wellspring.cli.proof import copy_pack
@@ -28,6 +29,7 @@ def project(root: Path, tmp_path: Path) -> Path:
     result = built(tmp_path)
     project, granted = load_project(root), detect_privileges(load_project(root))
     project.state_dir.mkdir()
+    write_service_keys(project.state_dir)
     layout.create_folders(project, granted)
     for name, place in (
         ("ledger", project.ledger_dir),
@@ -182,7 +184,8 @@ def test_verify_needs_no_project(run: Run, project: Path, tmp_path: Path, monkey
     run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", project)
     keys = run("ledger", "key", "--json", "--project", project).document
     monkeypatch.chdir("/")
-    assert run("verify", tmp_path / "mine", "--key", keys["log"], "--witness", keys["witness"]).code == 0
+    output = run("verify", tmp_path / "mine", "--key", keys["log"], "--witness", keys["witness"])
+    assert (output.code, "the signatures of the services were NOT checked" in output.out) == (10, True)
 
 
 def test_ledger_verify_exits_20_for_a_changed_tile(run: Run, project: Path):
@@ -220,6 +223,11 @@ def test_ledger_verify_names_acknowledged_entries_that_are_not_in_the_log(run: R
     lines = journal.read_bytes().splitlines()
     last = json.loads(lines[-1])
     pending = {**last, "sequence": last["sequence"] + 1, "known_since": "2026-11-25T15:00:00.000000Z"}
+    journal.write_bytes(b"\n".join([*lines, canonical.dumps_canonical(pending), b""]))
+    output = run("ledger", "verify", "--project", project)
+    assert (output.code, f"line {pending['sequence']}: its signature is not valid" in output.out) == (20, True)
+    del pending["signature"]
+    pending["signature"] = journal_key("enclave").sign_line(canonical.dumps_canonical(pending)).model_dump()
     journal.write_bytes(b"\n".join([*lines, canonical.dumps_canonical(pending), b""]))
     output = run("ledger", "verify", "--project", project)
     assert output.code == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import prediction_story
+from tests.builders.journal_keys import SERVICE_KEY_LINES
 from tests.builders.ledger import CONTRACT, JournalStep, Ledger, sha, tell_drop
 from tests.builders.recording_step import FixedClock
 from wellspring.compliance.evidence import (
@@ -108,10 +109,10 @@ def test_a_pack_verifies_with_the_keys_and_only_with_them(ledger: Ledger, tmp_pa
         folder = tmp_path / f"pack{number}"
         packed(ledger, folder, subject)
         log, witness = ledger.sequencer.verifier_key(), ledger.witness.verifier_key()
-        report = verify_pack(folder, key=log, witness=witness)
+        report = verify_pack(folder, key=log, witness=witness, services=SERVICE_KEY_LINES)
         assert (report.outcome, report.findings, report.subject) == (0, (), subject)
         for keys in ((log, None), (None, witness), (None, None)):
-            assert verify_pack(folder, key=keys[0], witness=keys[1]).outcome == 10
+            assert verify_pack(folder, key=keys[0], witness=keys[1], services=SERVICE_KEY_LINES).outcome == 10
 
 
 def test_a_story_is_sealed_once_and_rendered_the_same_each_time(ledger: Ledger, tmp_path: Path):
@@ -139,7 +140,15 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     packed(ledger, folder)
     (folder / "left over").touch()
     packed(ledger, folder, "edition:e2")
-    assert verify_pack(folder, key=ledger.sequencer.verifier_key(), witness=ledger.witness.verifier_key()).outcome == 0
+    assert (
+        verify_pack(
+            folder,
+            key=ledger.sequencer.verifier_key(),
+            witness=ledger.witness.verifier_key(),
+            services=SERVICE_KEY_LINES,
+        ).outcome
+        == 0
+    )
     second = tmp_path / "other"
     second.mkdir()
     packed(ledger, second)

@@ -27,6 +27,7 @@ class Shared:
     drop = ""
     log = ""
     witness = ""
+    keys = Path()
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,8 @@ def published(project: ProjectFixture) -> ProjectFixture:
     Shared.drop = next(item["drop"] for item in ingested["files"].values() if item["contract"] == "medical_claim")
     keys = project.run("ledger", "key", "--json").document
     Shared.log, Shared.witness = keys["log"], keys["witness"]
+    Shared.keys = project.root / "auditor-keys.txt"
+    Shared.keys.write_text("\n".join([keys["log"], keys["witness"], *keys["services"]]))
     return project
 
 
@@ -62,7 +65,7 @@ def verified(pack: Path, *keys: str) -> Any:
 
 
 def keys() -> tuple[str, ...]:
-    return ("--key", Shared.log, "--witness", Shared.witness)
+    return ("--key", str(Shared.keys), "--witness", Shared.witness)
 
 
 @pytest.mark.parametrize("kind", ["drop", "edition", "dataset"])

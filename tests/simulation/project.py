@@ -28,6 +28,7 @@ from wellspring.runtime.files import write_atomically
 from wellspring.runtime.run_state import read_run_state
 from wellspring.runtime.simulated_clock import CLOCK_FILE, SIMULATION_HOST, SimulatedClock
 from wellspring.supervisor import client
+from wellspring.trust.ledger.journal_key import read_service_key_lines
 from wellspring.trust.ledger.keyring import read_verifier_keys
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer, SequencerStatus
 from wellspring_verify import verify_pack
@@ -156,7 +157,12 @@ class SimulatedProject:
             return (describe_job(ended),)
         result: Any = ended.result
         keys = read_verifier_keys(self.project.ledger_dir, self.project.root / self.project.witness.folder)
-        report = verify_pack(Path(result["folder"]), key=keys.log_key, witness=keys.witness_key)
+        report = verify_pack(
+            Path(result["folder"]),
+            key=keys.log_key,
+            witness=keys.witness_key,
+            services=read_service_key_lines(self.project.state_dir),
+        )
         if report.outcome == 0 and not any(SIMULATION_HOST in line for line in report.summary):
             return (f"{subject}: the verifier does not say that it is of a simulation",)
         return () if report.outcome == 0 else (subject, *map(str, report.findings))

@@ -5,6 +5,7 @@ import pytest
 from pydantic import JsonValue
 
 from tests.builders import prediction_story
+from tests.builders.journal_keys import SERVICE_KEY_LINES
 from tests.builders.ledger import sha
 from tests.builders.pack_checks import flipped
 from tests.builders.prediction_story import RELEASE, SUBJECT, Key, another, ref, release
@@ -372,7 +373,7 @@ PACKS = {
 @pytest.mark.parametrize("action", PACKS)
 def test_a_sealed_pack_without_a_link_is_corrupted(tmp_path: Path, action: str):
     item = prediction_story.built(tmp_path, without=action)
-    report = verify_pack(item.folder, key=item.key, witness=item.witness)
+    report = verify_pack(item.folder, key=item.key, witness=item.witness, services=SERVICE_KEY_LINES)
     assert report.outcome == 20
     assert any(PACKS[action] in finding.message for finding in report.findings), report.findings
     assert all(finding.file.startswith(("entries/", "manifest.json")) for finding in report.findings)
@@ -380,7 +381,7 @@ def test_a_sealed_pack_without_a_link_is_corrupted(tmp_path: Path, action: str):
 
 def test_a_verified_pack_lists_what_it_proves_and_what_not(tmp_path: Path):
     item = prediction_story.built(tmp_path)
-    report = verify_pack(item.folder, key=item.key, witness=item.witness)
+    report = verify_pack(item.folder, key=item.key, witness=item.witness, services=SERVICE_KEY_LINES)
     assert (report.outcome, report.findings) == (0, ())
     lines = "\n".join(report.summary)
     for what in ("before it went live", "the prediction itself was NOT checked", "the score was NOT computed again"):

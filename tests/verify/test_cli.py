@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.journal_keys import SERVICE_KEY_LINES
 from tests.builders.pack_checks import flipped
 from tests.builders.packs import Built, built
 from wellspring_verify.cli import main
@@ -24,13 +25,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_it_exits_0_when_verified_and_10_without_a_key(sound: Built, capsys: pytest.CaptureFixture[str]):
-    assert main([str(sound.folder), "--key", sound.key, "--witness", sound.witness]) == 0
+def test_it_exits_0_when_verified_and_10_without_a_key(
+    sound: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main([str(sound.folder), "--key", sound.write_keys(tmp_path), "--witness", sound.witness]) == 0
     assert capsys.readouterr().out.startswith("VERIFIED: drop:d0\n")
     for keys, unchecked in (
-        ((), "SIGNER AND WITNESS"),
-        (("--key", sound.key), "WITNESS"),
-        (("--witness", sound.witness), "SIGNER"),
+        ((), "SIGNER AND WITNESS AND SERVICES"),
+        (("--key", sound.write_keys(tmp_path)), "WITNESS"),
+        (("--key", sound.key, "--witness", sound.witness), "SERVICES"),
+        (("--witness", sound.witness), "SIGNER AND SERVICES"),
     ):
         assert main([str(sound.folder), *keys]) == 10
         assert capsys.readouterr().out.startswith(f"CONSISTENT, {unchecked} NOT CHECKED: drop:d0\n")
@@ -39,6 +43,8 @@ def test_it_exits_0_when_verified_and_10_without_a_key(sound: Built, capsys: pyt
 def test_keys_may_stand_in_a_file(sound: Built, tmp_path: Path):
     keys = tmp_path / "keys.txt"
     keys.write_text(f"{sound.key}\n{sound.witness}\n")
+    assert main([str(sound.folder), "--key", str(keys), "--witness", str(keys)]) == 10
+    keys.write_text("".join(f"{line}\n" for line in (*SERVICE_KEY_LINES, sound.witness, sound.key)))
     assert main([str(sound.folder), "--key", str(keys), "--witness", str(keys)]) == 0
 
 
@@ -74,7 +80,8 @@ def test_twenty_flipped_bits_exit_20_and_are_named(sound: Built, tmp_path: Path)
 
 
 def test_json_says_the_same(sound: Built, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    assert main([str(sound.folder), "--key", sound.key, "--witness", sound.witness, "--json"]) == 0
+    keys = sound.write_keys(tmp_path)
+    assert main([str(sound.folder), "--key", keys, "--witness", keys, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outcome"] == 0
     shutil.copytree(sound.folder, tmp_path / "pack")
     (tmp_path / "pack" / "story.md").unlink()

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wellspring_verify
+from tests.builders.journal_keys import SERVICE_KEY_LINES
 from tests.builders.ledger import JournalStep, Ledger, LocalSigner
 from tests.builders.pack_checks import blames, check, flipped, output
 from tests.builders.packs import CONTRACTS, Built, built, pack
@@ -45,8 +46,9 @@ def test_a_sound_pack_verifies(sound: Built):
         (None, sound.witness, ("signer",)),
         (None, None, ("signer", "witness")),
     ):
-        partial = verify_pack(sound.folder, key=key, witness=witness)
+        partial = verify_pack(sound.folder, key=key, witness=witness, services=SERVICE_KEY_LINES)
         assert (partial.outcome, partial.unchecked) == (10, unchecked)
+    assert verify_pack(sound.folder, key=sound.key, witness=sound.witness).unchecked == ("services",)
     assert sorted({name.partition("/")[0] for name in sound.files()}) == [
         "checkpoint", "contracts", "entries", "manifest.json", "proofs.json", "seal.json", "story.json", "story.md",
     ]  # fmt: skip
@@ -209,10 +211,10 @@ def test_an_entry_is_never_accepted_without_its_proof(copy: Built):
 def test_a_pack_that_was_signed_by_another_key_is_named(sound: Built, tmp_path: Path):
     second = built(tmp_path, signer=LocalSigner(b"\x09" * 32))
     assert check(second).outcome == 0
-    report = verify_pack(second.folder, key=sound.key, witness=second.witness)
+    report = verify_pack(second.folder, key=sound.key, witness=second.witness, services=SERVICE_KEY_LINES)
     assert report.outcome == 20
     assert "checkpoint: it is signed by another log" in output(report)
-    report = verify_pack(second.folder, key=second.key, witness=sound.witness)
+    report = verify_pack(second.folder, key=second.key, witness=sound.witness, services=SERVICE_KEY_LINES)
     assert "checkpoint: it is signed by another witness" in output(report)
 
 
@@ -225,7 +227,7 @@ def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Built):
         line = notes.NoteSignature(key.name, key_id, forger.sign(note.text)).to_line()
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].to_line())
         blames(copy, what)
-        assert verify_pack(copy.folder, key=copy.key).outcome == 20
+        assert verify_pack(copy.folder, key=copy.key, services=SERVICE_KEY_LINES).outcome == 20
 
 
 def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Built):
@@ -234,7 +236,7 @@ def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Built):
     for lines in (log, witness, witness + log, log + witness + witness, log + log, log + witness + log):
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + lines)
         for keys in ((copy.key, copy.witness), (copy.key, None), (None, None)):
-            report = verify_pack(copy.folder, key=keys[0], witness=keys[1])
+            report = verify_pack(copy.folder, key=keys[0], witness=keys[1], services=SERVICE_KEY_LINES)
             assert report.outcome == 20
             assert report.findings[0].file == "checkpoint"
 
@@ -300,7 +302,7 @@ def test_no_key_is_taken_from_the_pack(copy: Built):
 def test_a_key_that_is_none_is_malformed(sound: Built):
     for keys in ({"key": "x"}, {"witness": ""}, {"key": sound.witness}, {"witness": sound.key}):
         with pytest.raises(MalformedError):
-            verify_pack(sound.folder, key=keys.get("key"), witness=keys.get("witness"))
+            verify_pack(sound.folder, key=keys.get("key"), witness=keys.get("witness"), services=SERVICE_KEY_LINES)
     with pytest.raises(NotADirectoryError):
         verify_pack(sound.folder / "checkpoint")
 
@@ -308,7 +310,7 @@ def test_a_key_that_is_none_is_malformed(sound: Built):
 def test_a_key_of_another_origin_is_named(copy: Built):
     key = notes.parse_verifier_key(copy.key)
     second = key._replace(name="wellspring.example.com/other/00000000")
-    report = verify_pack(copy.folder, key=str(second), witness=copy.witness)
+    report = verify_pack(copy.folder, key=str(second), witness=copy.witness, services=SERVICE_KEY_LINES)
     assert "checkpoint: it is signed by another log" in output(report)
 
 
@@ -334,7 +336,7 @@ def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Built, data: st.
     )
     (folder / name).write_bytes(content)
     try:
-        report = verify_pack(folder, key=sound.key, witness=sound.witness)
+        report = verify_pack(folder, key=sound.key, witness=sound.witness, services=SERVICE_KEY_LINES)
         assert report.outcome == (0 if content == files[name] else 20)
     finally:
         (folder / name).write_bytes(files[name])
@@ -375,3 +377,17 @@ def test_it_imports_the_standard_library_and_cryptography_only():
             names = [item.name for item in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert {name.partition(".")[0] for name in names} <= allowed
+
+
+def test_an_entry_that_its_service_has_not_signed_is_named(sound: Built):
+    """Whoever signs for the log cannot make an entry of a service: here the worker's key is another one."""
+    without_worker = [line for line in SERVICE_KEY_LINES if "/worker+" not in line]
+    wrong_key = notes.VerifierKey("wellspring.example.com/test/journals/worker", notes.KIND_LOG, bytes(32))
+    report = verify_pack(sound.folder, key=sound.key, witness=sound.witness, services=[*without_worker, str(wrong_key)])
+    assert report.outcome == 20
+    assert {finding.message for finding in report.findings} == {
+        "the key that signed it is not certified for the journal worker by worker"
+    }
+    assert "seal.json" in {finding.file for finding in report.findings}
+    missing = verify_pack(sound.folder, key=sound.key, witness=sound.witness, services=without_worker)
+    assert "'worker' is not a service whose key is known" in str(missing.findings[0])

@@ -149,7 +149,7 @@ def test_an_answer_in_hand_is_checked_against_the_pack(
 ):
     current = tmp_path / "answer.json"
     current.write_text(json.dumps(prediction_story.answer(), indent=1))
-    keys = ["--key", sound.key, "--witness", sound.witness]
+    keys = ["--key", sound.write_keys(tmp_path), "--witness", sound.witness]
     assert main([str(sound.folder), *keys, "--answer", str(current)]) == 0
     out = capsys.readouterr().out
     assert "its signature is valid" in out

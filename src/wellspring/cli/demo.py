@@ -202,6 +202,7 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     from wellspring.cli.proof import copy_pack
     from wellspring.cli.worker_client import run_worker
     from wellspring.trust.ledger import keyring
+    from wellspring.trust.ledger.journal_key import read_service_key_lines
     from wellspring_verify import verify_pack
 
     edition = run_worker(project, "accounts")["edition"]["id"]
@@ -211,9 +212,11 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     copy_pack(Path(written["folder"]), pack_folder)
     proved = time.perf_counter() - started_at
     keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
-    (project.root / "keys.txt").write_text(f"{keys.log_key}\n{keys.witness_key}\n", encoding="utf-8")
+    services = read_service_key_lines(project.state_dir)
+    lines = "".join(f"{line}\n" for line in (keys.log_key, keys.witness_key, *services))
+    (project.root / "keys.txt").write_text(lines, encoding="utf-8")
     started_at = time.perf_counter()
-    report = verify_pack(pack_folder, key=keys.log_key, witness=keys.witness_key)
+    report = verify_pack(pack_folder, key=keys.log_key, witness=keys.witness_key, services=services)
     verified = time.perf_counter() - started_at
     require_outcome(report.outcome == 0, "the pack verifies")
     ctx.echo(
@@ -225,7 +228,7 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     content = bytearray(entry.read_bytes())
     content[len(content) // 2] ^= 1
     entry.write_bytes(content)
-    failed_report = verify_pack(forged, key=keys.log_key, witness=keys.witness_key)
+    failed_report = verify_pack(forged, key=keys.log_key, witness=keys.witness_key, services=services)
     require_outcome(failed_report.outcome == 20, "one flipped byte is detected")
     for finding in failed_report.findings[:2]:
         ctx.echo(f"  one byte flipped: {finding}")

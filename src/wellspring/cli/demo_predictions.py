@@ -173,6 +173,7 @@ def _story_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     begin_scene(ctx, "11. The story of one prediction, verified offline; then with one byte flipped")
     from wellspring.cli.proof import copy_pack
     from wellspring.trust.ledger import keyring
+    from wellspring.trust.ledger.journal_key import read_service_key_lines
     from wellspring_verify import verify_pack
 
     answer = (project.root / "prediction.json").read_bytes()
@@ -181,8 +182,9 @@ def _story_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     pack_folder = project.root / "prediction-pack"
     copy_pack(Path(written["folder"]), pack_folder)
     keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
+    services = read_service_key_lines(project.state_dir)
     started_at = time.perf_counter()
-    report = verify_pack(pack_folder, key=keys.log_key, witness=keys.witness_key, answer=answer)
+    report = verify_pack(pack_folder, key=keys.log_key, witness=keys.witness_key, services=services, answer=answer)
     verified = time.perf_counter() - started_at
     require_outcome(report.outcome == 0, "the story of the prediction verifies")
     ctx.echo(f"  prediction:{prediction['id']}: {written['entries']} entries, from the vendor's files to the signature")
@@ -192,7 +194,7 @@ def _story_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     content = bytearray(entry.read_bytes())
     content[len(content) // 2] ^= 1
     entry.write_bytes(content)
-    failed_report = verify_pack(forged, key=keys.log_key, witness=keys.witness_key)
+    failed_report = verify_pack(forged, key=keys.log_key, witness=keys.witness_key, services=services)
     require_outcome(failed_report.outcome == 20, "one flipped byte is detected")
     ctx.echo(f"  one byte flipped: {failed_report.findings[0]}")
     definition = f"{written['entries']} entries, approvals, gate, run, drops; offline"

@@ -110,28 +110,34 @@ def ledger() -> None:
 @ledger.command("key")
 @click.pass_obj
 def print_keys(ctx: CliContext) -> int:
-    """Print the verifier keys of the log and of the witness."""
+    """Print the verifier keys of the log, of the witness and of the services that write journals."""
     from wellspring.trust.ledger import keyring
+    from wellspring.trust.ledger.journal_key import read_service_key_lines
 
     project = ctx.load_project()
     keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
     ctx.echo(keys.log_key)
     ctx.echo(keys.witness_key)
-    ctx.print_result({"log": keys.log_key, "witness": keys.witness_key})
+    services = read_service_key_lines(project.state_dir)
+    for line in services:
+        ctx.echo(line)
+    ctx.print_result({"log": keys.log_key, "witness": keys.witness_key, "services": services})
     return 0
 
 
 @ledger.command("verify")
 @click.pass_obj
 def verify_ledger(ctx: CliContext) -> int:
-    """Recompute the tree, and compare it with the checkpoint, the witness's copy, the journals and the line packs."""
-    from wellspring.bootstrap import open_ledger_tree
+    """Recompute the tree; compare it with the checkpoint, the witness, the journals, the line packs and the index."""
+    from wellspring.bootstrap import open_ledger_index
     from wellspring.trust.ledger import keyring
     from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
+    from wellspring.trust.ledger.journal_key import read_service_keys
     from wellspring.trust.ledger.journal_state import PACKED_FILE, SEEN_FILE, read_states
 
     project = ctx.load_project()
-    tree = open_ledger_tree(project)
+    index = open_ledger_index(project)
+    tree = index.tree
     keys, checkpoint = keyring.read_matching_checkpoint(tree, project.ledger_dir, project.root / project.witness.folder)
     report = audit_ledger(
         tree,
@@ -141,6 +147,8 @@ def verify_ledger(ctx: CliContext) -> int:
             project.journals_dir,
             *(read_states(project.ledger_dir, file) for file in (SEEN_FILE, PACKED_FILE)),
         ),
+        index=index,
+        service_keys=read_service_keys(project.state_dir),
     )
     for finding in report.findings:
         ctx.echo(f"corrupted: {finding}")

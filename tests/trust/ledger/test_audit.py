@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.journal_keys import SERVICE_KEYS
 from tests.builders.ledger import Ledger, LocalSigner
 from wellspring.trust.ledger import keyring
 from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
@@ -24,7 +25,13 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def findings(ledger: Ledger) -> str:
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    report = audit_ledger(MerkleTree(ledger.paths), keys, journals=JournalEvidence(ledger.journals), index=ledger.index)
+    report = audit_ledger(
+        MerkleTree(ledger.paths),
+        keys,
+        journals=JournalEvidence(ledger.journals),
+        index=ledger.index,
+        service_keys=SERVICE_KEYS,
+    )
     return "\n".join(report.findings)
 
 
@@ -124,10 +131,37 @@ def test_the_witness_s_copy_is_compared(ledger: Ledger):
     assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log_key=str(second))).findings)
 
 
+@pytest.mark.parametrize(
+    ("statement", "table"),
+    [
+        ("update entries set action = 'approve' where tree_index = 2", "entries"),
+        ("update entries set subject = 'release:other' where tree_index = 2", "entries"),
+        ("insert into lines values ('prediction:1', 3)", "lines"),
+        ("insert into packs values (3, 0, 'ab')", "packs"),
+        ("update counts set value = value + 1 where name = 'service:worker'", "counts"),
+    ],
+)
+def test_a_changed_row_of_the_index_is_named_with_its_table(ledger: Ledger, statement: str, table: str):
+    assert findings(ledger) == ""
+    with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
+        file.execute(statement)
+    assert findings(ledger) == (
+        f"index.sqlite: it differs from the log in its tables {table}: remove it, and run `wellspring restart "
+        "sequencer`, which builds it anew"
+    )
+
+
+def test_an_entry_that_its_service_has_not_signed_is_named(ledger: Ledger):
+    keys = {**SERVICE_KEYS, "worker": SERVICE_KEYS["api"]}
+    assert audit_ledger(ledger.tree, service_keys=SERVICE_KEYS).findings == ()
+    messages = audit_ledger(ledger.tree, service_keys=keys).findings
+    assert "worker:0: the key that signed it is not certified for the journal worker by worker" in messages[0]
+
+
 def test_journals_and_index_are_compared(ledger: Ledger):
     with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
         file.execute("delete from entries where tree_index = 2")
-    assert "index.sqlite: it differs from the tree" in findings(ledger)
+    assert "index.sqlite: it differs from the log in its tables entries" in findings(ledger)
     ledger.index.rebuild()
     line = ledger.journals / "worker" / "000000000000.log"
     content = line.read_bytes()

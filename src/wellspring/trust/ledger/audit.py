@@ -17,6 +17,7 @@ from wellspring.trust.ledger.journal_state import JournalState, describe_differe
 from wellspring.trust.ledger.keyring import LogVerifierKeys
 from wellspring.trust.ledger.line_pack import LinePack
 from wellspring.trust.ledger.line_reader import PackRange, pack_name
+from wellspring.trust.ledger.line_signature import find_line_fault
 from wellspring.trust.ledger.tree import ENTRIES_LEVEL, TILE_WIDTH, MerkleTree, decode_bundle, encode_bundle, tile_name
 from wellspring_verify import merkle, notes
 from wellspring_verify.canonical import MalformedError
@@ -57,14 +58,15 @@ def audit_ledger(
     checkpoint: bytes | None = None,
     journals: JournalEvidence | None = None,
     index: LedgerIndex | None = None,
+    service_keys: Mapping[str, bytes] | None = None,
 ) -> LedgerReport:
     """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
     keys: the verifier keys and the witness's own copy. checkpoint: read together with them (default: the current one).
     journals, index: compared with the tree if given; with journals, each line of which the tree holds only the digest
-    must be in its journal or in a line pack.
+    must be in its journal or in a line pack. service_keys: with them the signature of each entry is checked.
     """
-    findings = _LedgerAudit()
+    findings = _LedgerAudit(service_keys)
     try:
         note = checkpoint or tree.read_checkpoint()
     except NotFound:
@@ -84,12 +86,13 @@ def audit_ledger(
     if keys:
         findings.check_signatures(parsed, head, keys)
         findings.check_witness(head, leaves, keys)
+    if index and not findings.messages:
+        # A tree that was changed has another index.
+        findings.check_index(index, len(leaves))
     if journals:
         findings.check_packs(tree, head.origin)
     # After the tree: whatever was appended since is pending, and nothing of the tree is missing.
     pending = findings.check_journals(journals) if journals else ()
-    if index:
-        findings.check_index(index, leaves)
     return LedgerReport(tuple(findings.messages), pending if len(leaves) == head.size else ())
 
 
@@ -102,8 +105,9 @@ class _Line(NamedTuple):
 
 
 class _LedgerAudit:
-    def __init__(self) -> None:
+    def __init__(self, service_keys: Mapping[str, bytes] | None) -> None:
         self.messages: list[str] = []
+        self._service_keys = service_keys
         self._lines: dict[tuple[str, int], _Line] = {}
         self._packs: list[PackRange] = []
         self._packed_indexes: set[int] = set()
@@ -139,6 +143,8 @@ class _LedgerAudit:
             entry = parse_leaf(content) or parse_entry(content)
             if isinstance(entry, Entry) and journal.encode_entry(entry) != content:
                 self.add_message(f"{tile_path}: entry {tree_index} is not in the canonical form")
+            elif isinstance(entry, Entry) and self._service_keys is not None:
+                self._check_signature(entry, content, tree_index, tile_path)
         except WellspringError:
             self.add_message(f"{tile_path}: entry {tree_index} cannot be read")
             return
@@ -153,6 +159,10 @@ class _LedgerAudit:
         if isinstance(entry, Entry) and (entry.action, entry.phase) == (PACK_ACTION, "done"):
             digests = [ref.digest for ref in entry.outputs if ref.digest is not None]
             self._packs += [PackRange(entry.count("first"), entry.count("last"), digest) for digest in digests]
+
+    def _check_signature(self, entry: Entry, content: bytes, tree_index: int, tile_path: str) -> None:
+        if fault := find_line_fault(entry, content, self._service_keys or {}):
+            self.add_message(f"{tile_path}: entry {tree_index}, {entry.id}: {fault}")
 
     def check_packs(self, tree: MerkleTree, origin: str) -> None:
         """Compare every line pack that an entry names with the digests in the tree."""
@@ -244,8 +254,8 @@ class _LedgerAudit:
                 missing.discard(entry_key)
                 if entry_key not in self._lines:
                     count, oldest = count + 1, oldest or content
-                    if not _is_line_of(content, service, sequence):
-                        self.add_message(f"journals/{service}: line {sequence} is not what was written there")
+                    if fault := self._find_pending_fault(content, service, sequence):
+                        self.add_message(f"journals/{service}: line {sequence}: {fault}")
                 elif self._lines[entry_key].digest != hashlib.sha256(content).digest():
                     self.add_message(f"journals/{service}: line {sequence} is not the entry that is in the tree")
             if count:
@@ -257,6 +267,16 @@ class _LedgerAudit:
             elif line.is_hashed and line.tree_index not in self._packed_indexes:
                 self.add_message(f"journals/{service}: line {sequence} is neither in the journal nor in a line pack")
         return tuple(pending)
+
+    def _find_pending_fault(self, content: bytes, service: str, sequence: int) -> str:
+        """Return why the sequencer will not add a line to the log; '' if it will."""
+        try:
+            entry = parse_entry(content)
+        except WellspringError:
+            return "it is not what was written there"
+        if (entry.service, entry.sequence) != (service, sequence):
+            return "it is not what was written there"
+        return "" if self._service_keys is None else find_line_fault(entry, content, self._service_keys)
 
     def _read_journal(self, evidence: JournalEvidence, service: str) -> Iterator[tuple[int, bytes]]:
         """Yield the lines of a journal; compare their number and digest with what they name, and with what was seen.
@@ -294,25 +314,18 @@ class _LedgerAudit:
                 f"{last_seen.lines - state.lines} acknowledged lines are missing"
             )
 
-    def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
-        hashed = {line.tree_index for line in self._lines.values() if line.is_hashed}
+    def check_index(self, index: LedgerIndex, size: int) -> None:
+        """Compare each row of the index with those that are built anew from the log."""
         try:
-            indexed = {tree_index: merkle.hash_leaf(content) for tree_index, content in index.iter_entry_bytes()}
-            is_equal = index.count_line_subjects() == len(hashed)
+            differing = index.find_differing_tables(size)
         except WellspringError as exc:
             self.add_message(f"index.sqlite: {exc.what}")
             return
-        whole = {tree_index: leaf for tree_index, leaf in enumerate(leaves) if tree_index not in hashed}
-        if indexed != whole or not is_equal:
-            self.add_message("index.sqlite: it differs from the tree: remove it, and it is rebuilt")
-
-
-def _is_line_of(content: bytes, service: str, sequence: int) -> bool:
-    try:
-        entry = parse_entry(content)
-    except WellspringError:
-        return False
-    return (entry.service, entry.sequence) == (service, sequence)
+        if differing:
+            self.add_message(
+                f"index.sqlite: it differs from the log in its tables {', '.join(differing)}: remove it, and run "
+                "`wellspring restart sequencer`, which builds it anew"
+            )
 
 
 def _written_at(content: bytes) -> str:

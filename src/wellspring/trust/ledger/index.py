@@ -6,6 +6,7 @@ import heapq
 import itertools
 import json
 import sqlite3
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from wellspring.trust.ledger.index_rows import (
     SIZE_COUNT,
     IndexRow,
     create_tables,
+    find_differing_tables,
     insert_contents,
     insert_rows,
     insert_subjects,
@@ -36,6 +38,9 @@ _REBUILT_BUNDLES = 64
 """Bundles that one transaction reads from the tiles; it bounds the memory of a rebuild."""
 
 
+_COMPARISONS = 5
+
+
 class LedgerIndex:
     """The entries of the tree by subject, action, phase and id. One writer (the sequencer), any number of readers.
 
@@ -47,6 +52,7 @@ class LedgerIndex:
         self.tree = tree
         self.lines = LineReader(tree, journals, self.find_pack)
         self._path = path
+        self._journals = journals
 
     def refresh(self) -> None:
         """Add the entries that are only in the tree. Raises CorruptedError if an entry is in the tree twice."""
@@ -147,16 +153,22 @@ class LedgerIndex:
         with self._open_read_only() as file:
             return [str(row[0]) for row in file.execute("select distinct subject from entries order by subject")]
 
-    def iter_entry_bytes(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (tree index, bytes) of each entry that is whole in the tree, to compare with the tree."""
-        with self._open_read_only() as file:
-            for tree_index, content in file.execute("select tree_index, content from entries order by tree_index"):
-                yield int(tree_index), bytes(content)
+    def find_differing_tables(self, size: int) -> list[str]:
+        """List the tables that differ from those of an index that is built anew, for the first `size` entries.
 
-    def count_line_subjects(self) -> int:
-        """Return the number of lines that can be found by their subject."""
-        with self._open_read_only() as file:
-            return int(file.execute("select count(*) from lines").fetchone()[0])
+        Raises Unavailable if the index cannot be read.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            anew = LedgerIndex(Path(folder) / "index.sqlite", self.tree, self._journals)
+            differing: list[str] = []
+            # Repeated, because the log does not wait for this comparison: a count may have grown meanwhile.
+            for _ in range(_COMPARISONS):
+                anew.refresh()
+                with self._open_read_only() as file, anew._open_read_only() as expected:
+                    differing = find_differing_tables(file, expected, size)
+                if not differing:
+                    break
+            return differing
 
     def find_pack(self, tree_index: int) -> PackRange | None:
         """Return the first line pack whose last index is at least this one, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -161,3 +162,24 @@ def _insert_leaves(file: sqlite3.Connection, first_index: int, rows: Sequence[In
 def _insert_pack(file: sqlite3.Connection, entry: Entry) -> None:
     digest = next((ref.digest for ref in entry.outputs), None)
     file.execute("insert into packs values (?, ?, ?)", (entry.count("last"), entry.count("first"), digest))
+
+
+def find_differing_tables(file: sqlite3.Connection, expected: sqlite3.Connection, size: int) -> list[str]:
+    """List the tables of which the rows about the first `size` entries of the tree differ."""
+    queries = {
+        "entries": "select * from entries where tree_index < ? order by tree_index",
+        "lines": "select subject, tree_index from lines where tree_index < ? order by tree_index, subject",
+        "packs": "select last_index, first_index, digest from packs where last_index < ? order by last_index",
+    }
+    differing = [
+        table
+        for table, query in queries.items()
+        if any(
+            row != expected_row
+            for row, expected_row in itertools.zip_longest(
+                file.execute(query, (size,)), expected.execute(query, (size,))
+            )
+        )
+    ]
+    counts, anew = (dict(connection.execute("select name, value from counts")) for connection in (file, expected))
+    return [*differing, *(["counts"] if counts != anew else [])]

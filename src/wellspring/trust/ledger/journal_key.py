@@ -53,9 +53,16 @@ def service_key_name(journal: str) -> str:
 
 def read_service_keys(state_dir: Path) -> Mapping[str, bytes]:
     """Read the public key of each service. Raises NotFound before the first start, CorruptedError."""
+    return entry_signature.parse_service_keys(read_service_key_lines(state_dir))
+
+
+def read_service_key_lines(state_dir: Path) -> list[str]:
+    """Read the verifier keys of the services, as lines. Raises NotFound before the first start, CorruptedError."""
     path = state_dir / SERVICE_KEYS_FILE
     try:
-        return entry_signature.parse_service_keys(path.read_text(encoding="ascii").splitlines())
+        lines = path.read_text(encoding="ascii").splitlines()
+        entry_signature.parse_service_keys(lines)
+        return lines
     except FileNotFoundError:
         raise NotFound(
             f"{path} is missing: an older version created this project, or it was never started",
