@@ -15,6 +15,7 @@ from wellspring.data.intake.known_rows import KnownRows, has_comparable_key
 from wellspring.data.intake.originals import OriginalContent
 from wellspring.data.sources.port import FileSource
 from wellspring.enclave import intake, outbox
+from wellspring.enclave.attempts import MAX_ENDED_ATTEMPTS, AttemptCounter
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
 from wellspring.enclave.intake import DropInput, ProcessedDrop
@@ -53,6 +54,10 @@ class EnclaveDependencies(NamedTuple):
     clock: Clock
 
 
+_KEYS_SUFFIX = ".keys"
+"""Attempts to read the keys of a drop, before its admission, are counted apart."""
+
+
 class Admitter:
     """Admits drops and replays, and repeats admissions."""
 
@@ -67,6 +72,7 @@ class Admitter:
         self._contracts = contracts
         self._decryptor = decryptor
         self._scanner = scanner
+        self._attempts = AttemptCounter(dependencies.folder.parent / "attempts")
 
     def _drop_input(
         self,
@@ -101,7 +107,11 @@ class Admitter:
 
         if not has_comparable_key(contract):
             return None
-        with self._decryptor.open_original(stored_drop) as content:
+        attempt = f"{stored_drop.drop.id}{_KEYS_SUFFIX}"
+        if self._attempts.read_count(attempt) >= MAX_ENDED_ATTEMPTS:
+            # Its admission rejects it, unread.
+            return None
+        with self._attempts.count_attempt(attempt), self._decryptor.open_original(stored_drop) as content:
             drop_input = self._drop_input(stored_drop, content, contract, report_progress)
             only_rows = None if row_numbers is None else np.array(row_numbers, np.int64)
             return intake.read_keys(drop_input._replace(only_rows=only_rows)).open_reader()
@@ -124,9 +134,16 @@ class Admitter:
         """Admit a stored drop for the first time: validate its rows, and store the result with its ledger entry."""
         step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
         contract = self._contracts.accepted_by_digest(drop.contract_digest)
-        with step("admit", drop.subject) as act, self._decryptor.open_original(stored_drop) as content:
+        with (
+            self._attempts.count_attempt(drop.id) as ended_attempts,
+            step("admit", drop.subject) as act,
+            self._decryptor.open_original(stored_drop) as content,
+        ):
             earlier = self.find_earlier_copy(stored_drop)
-            if earlier is not None:
+            ended_attempts += self._attempts.read_count(f"{drop.id}{_KEYS_SUFFIX}")
+            if ended_attempts >= MAX_ENDED_ATTEMPTS:
+                processed = intake.reject_unread(drop.subject, ended_attempts)
+            elif earlier is not None:
                 processed = intake.count_as_copies(drop.subject, earlier.drop, earlier.counts.received)
             else:
                 drop_input = self._drop_input(stored_drop, content, contract, report_progress, known_rows)

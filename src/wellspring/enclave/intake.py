@@ -111,6 +111,13 @@ def count_as_copies(subject: str, earlier_drop: str, received: int) -> Processed
     )
 
 
+def reject_unread(subject: str, ended_attempts: int) -> ProcessedDrop:
+    """Return the result of a drop that is not read again, because the process ended in each attempt to read it."""
+    message = f"the process that read it ended unexpectedly {ended_attempts} times"
+    reason = Reason(code="unprocessable", message=message)
+    return _rejected_drop(Verdict(subject=subject, outcome="fail", reasons=(reason,)), 0)
+
+
 def read_keys(drop_input: DropInput) -> RowSpool:
     """Read the keys of a drop as they leave the enclave: the columns of the contract's key. Null keys are left out.
 

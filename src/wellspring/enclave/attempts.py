@@ -1,0 +1,41 @@
+"""Count the attempts to read a drop in which this process ended, so that one file cannot stop a source for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wellspring.runtime.files import write_atomically
+
+MAX_ENDED_ATTEMPTS = 5
+"""After so many the drop is rejected. A process may also be killed for another reason than the file."""
+
+
+class AttemptCounter:
+    """Counts in files of a folder, one for each drop whose reading has not come to its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def count_attempt(self, drop_id: str) -> Generator[int]:
+        """Yield how many earlier attempts to read a drop ended with the process.
+
+        The count is durable before the block, and removed when the block ends in any way but with its process.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / drop_id
+        ended = self.read_count(drop_id)
+        write_atomically(path, str(ended + 1).encode(), mode=0o600)
+        try:
+            yield ended
+        finally:
+            path.unlink(missing_ok=True)
+
+    def read_count(self, drop_id: str) -> int:
+        """Return how many attempts to read a drop ended with the process."""
+        try:
+            return int((self._folder / drop_id).read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return 0
