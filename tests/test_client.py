@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socketserver
 import tempfile
 import threading
@@ -110,7 +111,7 @@ class Api:
                 thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
                 thread.start()
                 try:
-                    with Client(path, timeout=60, trace=trace) as client:
+                    with Client(path, server_uid=os.geteuid(), timeout=60, trace=trace) as client:
                         yield client
                 finally:
                     server.shutdown()
@@ -245,5 +246,8 @@ def test_idle_connection_closed_by_server_is_reopened():
 
 
 def test_missing_api_socket_is_unavailable(tmp_path: Path):
-    with Client(tmp_path / "api.sock") as client, pytest.raises(Unavailable, match="does not respond"):
+    with (
+        Client(tmp_path / "api.sock", server_uid=os.geteuid()) as client,
+        pytest.raises(Unavailable, match="does not respond"),
+    ):
         client.health()

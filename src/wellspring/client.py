@@ -23,7 +23,8 @@ from wellspring.project import Project
 from wellspring.records.decisions import DecisionRule
 from wellspring.records.models import FreshnessState, Prediction
 from wellspring.records.record import Frozen, Instant
-from wellspring.runtime.unix_socket import UnixHTTPConnection
+from wellspring.runtime.server_sockets import find_server_socket
+from wellspring.runtime.unix_socket import ServerSocket, UnixHTTPConnection
 from wellspring_verify import answer_signature, canonical, notes
 from wellspring_verify.canonical import MalformedError
 
@@ -68,11 +69,20 @@ class ModelInfo(Frozen):
 class Client:
     """Typed API client. location: a project, or the path of the API's socket. timeout: seconds per socket operation.
 
-    trace: the caller's trace (32 hex digits), which the entries of its requests have; '' for one of each request.
+    server_uid: the uid of the API's process, required with a path: `wellspring status` shows it. A client sends nothing
+    to a process of another user. trace: the caller's trace (32 hex digits), which the entries of its requests have; ''
+    for one of each request.
     """
 
-    def __init__(self, location: Project | Path, *, timeout: float = DEFAULT_TIMEOUT, trace: str = "") -> None:
-        self._path = location.socket_path("api") if isinstance(location, Project) else location
+    def __init__(
+        self,
+        location: Project | Path,
+        *,
+        server_uid: int | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        trace: str = "",
+    ) -> None:
+        self._server = _find_server(location, server_uid)
         self._timeout = timeout
         self._trace = trace
         self._connection: UnixHTTPConnection | None = None
@@ -178,7 +188,7 @@ class Client:
 
     def _exchange(self, method: str, address: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
-            self._connection = UnixHTTPConnection(self._path, host="api", timeout=self._timeout)
+            self._connection = UnixHTTPConnection(self._server, host="api", timeout=self._timeout)
         # The API may refuse a request before it has read it completely; then its response holds the reason.
         with suppress(BrokenPipeError):
             self._connection.request(method, address, body, headers)
@@ -191,9 +201,21 @@ class Client:
 
     def _build_unavailable(self, exc: Exception) -> Unavailable:
         return Unavailable(
-            f"the API at {self._path} does not respond ({type(exc).__name__})",
+            f"the API at {self._server.path} does not respond ({type(exc).__name__})",
             fix="start it with `wellspring up`, or retry later",
         )
+
+
+def _find_server(location: Project | Path, server_uid: int | None) -> ServerSocket:
+    if isinstance(location, Project):
+        server = find_server_socket(location, "api")
+        return server if server_uid is None else server._replace(uid=server_uid)
+    if server_uid is None:
+        raise Refused(
+            f"a client of the API at {location} must know the uid of the API's process",
+            fix="pass the project, or server_uid=NUMBER: `wellspring status` shows the number",
+        )
+    return ServerSocket(location, server_uid)
 
 
 def _encode_query(entity_keys: Sequence[str]) -> str:

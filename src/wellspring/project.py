@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from wellspring.errors import NotFound, ProjectError, suggest_name
 from wellspring.records.record import Digest
 from wellspring.settings import (
+    SOCKET_FOLDERS,
     DetectorSettings,
     DlpSettings,
     JobsByName,
@@ -255,8 +256,9 @@ class Project(SettingsSection):
         return self.state_dir / "runtime-dir"
 
     def socket_path(self, name: str) -> Path:
-        """Unix socket of a server (`openbao`, `intake`, `jobs` ...); that of postgres is in a folder."""
-        return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
+        """Unix socket of a server (`openbao`, `jobs` ...), in its server's folder; for postgres, the folder."""
+        folder = self.runtime_dir / SOCKET_FOLDERS[name]
+        return folder if name == "postgres" else folder / f"{name}.sock"
 
     @property
     def source_names(self) -> tuple[str, ...]:

@@ -18,6 +18,15 @@ from wellspring.plugins import PluginRegistry
 
 SOURCE_KINDS_GROUP = "wellspring.sources"
 """The entry point group in which packages register kinds of sources."""
+SOCKET_FOLDERS = {
+    **{name: name for name in ("openbao", "postgres", "valkey", "witness", "sequencer", "api")},
+    "intake": "enclave",
+    "vault": "enclave",
+    "control": "supervisor",
+    "jobs": "supervisor",
+    "code": "project_code",
+}
+"""The folder of each Unix socket in the runtime folder: it has the name of the server that alone may write there."""
 
 
 class SettingsSection(BaseModel):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import projects
+from tests.builders import projects, sockets
 from tests.builders.api_server import RunningApi
 from tests.builders.estimator_samples import estimator_samples
 from tests.builders.released_model import trees
@@ -24,11 +24,11 @@ from wellspring.models.estimators.sklearn.estimator import SklearnPipeline
 def test_socket_is_bound_only_after_signing_key_is_journaled(tmp_path: Path):
     project = RunningApi(tmp_path)
     project.journal.close()
-    project.project.runtime_dir.mkdir(mode=0o700)
+    sockets.create_socket_folders(project.project)
     with pytest.raises(Unavailable):
         asyncio.run(server.serve_api(project.project, project.service, project.ports, server.build_uvicorn_server))
     assert not project.project.socket_path("api").exists()
-    project.project.runtime_dir.rmdir()
+    sockets.remove_socket_folders(project.project)
 
 
 def test_api_imports_no_training_library():

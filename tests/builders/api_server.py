@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.builders import sockets
 from tests.builders.journal_keys import journal_key
 from tests.builders.recording_step import FixedClock
 from tests.builders.released_model import NOW, Released
@@ -75,8 +75,7 @@ class RunningApi:
     @contextmanager
     def up(self) -> Iterator[RunningApi]:
         """Serve until the block ends."""
-        runtime = self.project.runtime_dir
-        runtime.mkdir(mode=0o700, exist_ok=True)
+        sockets.create_socket_folders(self.project)
         servers: list[Any] = []
         ready = threading.Event()
 
@@ -101,7 +100,7 @@ class RunningApi:
             assert not thread.is_alive()
             self.step.close()
             self.journal.close()
-            shutil.rmtree(runtime, ignore_errors=True)
+            sockets.remove_socket_folders(self.project)
 
 
 def _appears(path: Path) -> bool:

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 from tests.builders import projects
+from tests.builders.sockets import record_service_users
 from wellspring.embedded import layout, openbao, openbao_setup, packages
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import ManagedProcess
 
 PEOPLE = {"ana": "owner", "bo": "approver", "cy": "", "dee": "owner", "eli": "", "flo": "", "gus": "", "hal": ""}
@@ -34,6 +36,7 @@ def keyserver() -> Generator[Project]:
         layout.ensure_ownership(project)
         layout.create_folders(project, privileges)
         layout.create_runtime_dir(project, privileges)
+        record_service_users(project)
         openbao.prepare_openbao(project, privileges)
         child = ManagedProcess(
             name="openbao",
@@ -43,15 +46,15 @@ def keyserver() -> Generator[Project]:
                 "server",
                 f"-config={openbao.openbao_data_dir(project) / 'config.hcl'}",
             ],
-            readiness_probe=lambda: openbao.is_openbao_active(project),
+            readiness_probe=lambda: openbao.is_openbao_active(child.own_socket()),
             version="",
             log_path=project.state_dir / "openbao.log",
-            socket=project.socket_path("openbao"),
+            socket=find_server_socket(project, "openbao"),
         )
         child.start(privileges.command_for("keys", child.argv), service_environment(project, "keys"), None)
         try:
             deadline = time.monotonic() + 60
-            child.wait_ready(deadline, probe=lambda: openbao.fetch_health(project) is not None)
+            child.wait_ready(deadline, probe=lambda: openbao.fetch_health(child.own_socket()) is not None)
             making = openbao_setup.OpenBaoBootstrap(project, privileges)
             child.wait_ready(deadline)
             making.configure_server()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.runtime.privileges import ServicePrivileges, is_closed_path
+from wellspring.runtime.unix_socket import ServerSocket
 from wellspring.trust.vault.postgres import VaultStore
 
 NOBODY = 65534
@@ -25,8 +26,12 @@ class Database(NamedTuple):
 
     host: Path
 
+    @property
+    def server(self) -> ServerSocket:
+        return ServerSocket(self.host, NOBODY if os.geteuid() == 0 else os.geteuid())
+
     def store(self, name: str = "enclave") -> VaultStore:
-        return VaultStore(host=str(self.host), user="enclave", password=PASSWORD, database=name)
+        return VaultStore(self.server, user="enclave", password=PASSWORD, database=name)
 
 
 @contextmanager

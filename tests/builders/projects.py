@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.architecture import repository
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor import client
 from wellspring.trust.identity.openbao import OpenBaoSession, login_service
 
@@ -52,7 +53,7 @@ def running_project(*, sections: str = "") -> Generator[Project]:
 
 def login_with_credential(project: Project, credential: dict[str, str]) -> OpenBaoSession:
     """Log in to the project's OpenBao with a credential that the supervisor has issued."""
-    socket, role_id = project.socket_path("openbao"), credential["role_id"]
+    socket, role_id = find_server_socket(project, "openbao"), credential["role_id"]
     return login_service(socket, role_id=role_id, wrapped_secret_id=credential["wrapped"])
 
 

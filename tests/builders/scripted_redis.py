@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.builders.feature_views import token, view, views
+from tests.builders.sockets import own_server
 from wellspring.stores.online.redis.reader import RedisReader
 
 HISTORY = views(view())
@@ -39,7 +40,7 @@ def run_against(answer: Answer, ask: Ask) -> int:
     async def run() -> None:
         with tempfile.TemporaryDirectory(prefix="wsv-") as folder:
             server = await asyncio.start_unix_server(serve, Path(folder) / "s")
-            reader = RedisReader(Path(folder) / "s", HISTORY, user="worker", password="x", deadline=60)
+            reader = RedisReader(own_server(Path(folder) / "s"), HISTORY, user="worker", password="x", deadline=60)
             try:
                 await ask(reader)
             finally:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.builders.sockets import own_server
 from wellspring.records.features import FeatureViews
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
@@ -67,10 +68,12 @@ class Valkey:
         self._process.send_signal(signal.SIGCONT)
 
     def writer(self, project: str = "acme") -> RedisWriter:
-        return RedisWriter(self.socket, project, user=USER, password=PASSWORD)
+        return RedisWriter(own_server(self.socket), project, user=USER, password=PASSWORD)
 
     def reader(self, views: FeatureViews, *, deadline: float = 60.0, most: int = 10_000) -> RedisReader:
-        return RedisReader(self.socket, views, user=USER, password=PASSWORD, deadline=deadline, max_pending=most)
+        return RedisReader(
+            own_server(self.socket), views, user=USER, password=PASSWORD, deadline=deadline, max_pending=most
+        )
 
     def empty(self) -> None:
         """Remove all rows."""

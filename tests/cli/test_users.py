@@ -19,6 +19,7 @@ from wellspring.embedded import layout
 from wellspring.embedded import users as enrollment
 from wellspring.project import load_project
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity import users as identity
 
 TOML = '\n[users.ines]\nroles = ["owner"]\n'
@@ -86,7 +87,7 @@ def test_a_login_passes_the_input_to_openbao_and_signs_one_note(named: Path, mon
     assert (note.user, note.kind, note.lines) == ("ines", "rollback", ("denials", "r1", "now"))
     assert ines.signed == [b"wellspring rollback v1\ndenials\nr1\nnow\n"]
     assert tokens == ["t-1"]
-    assert arguments == [project.socket_path("openbao"), "ines", "long enough", "123456"]
+    assert arguments == [find_server_socket(project, "openbao"), "ines", "long enough", "123456"]
     assert hidden == ["password", "code"]
 
 

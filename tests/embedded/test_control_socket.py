@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import projects
+from tests.builders import projects, sockets
 from wellspring.embedded import control_socket
 from wellspring.embedded.control_socket import ControlSocket, request_credential, send_request
 from wellspring.errors import NotFound, Refused, Unavailable
@@ -24,7 +24,7 @@ from wellspring.project import Project
 @pytest.fixture
 def project() -> Iterator[Project]:
     with projects.create_project() as project:
-        project.runtime_dir.mkdir()
+        sockets.create_socket_folders(project)
         yield project
 
 
@@ -81,7 +81,8 @@ def test_a_caller_who_is_not_the_owner_is_refused(project: Project, monkeypatch:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_cannot_connect(project: Project):
     code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
-    project.runtime_dir.chmod(0o711)
+    for folder in (project.runtime_dir, project.socket_path("control").parent):
+        folder.chmod(0o711)
     with served(project.socket_path("control"), lambda _: {}, times=0):
         result = subprocess.run(
             ["setpriv", "--reuid", "64103", "--regid", "64103", "--clear-groups", sys.executable, "-S", "-c", code,

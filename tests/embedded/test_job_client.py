@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import sockets
 from tests.builders.jobs import NOON, build_job, write_project
 from wellspring.embedded import job_client
 from wellspring.errors import NotFound, Unavailable, encode_error
@@ -28,10 +29,10 @@ def project(tmp_path: Path) -> Iterator[Project]:
     process = {"pid": os.getpid(), "start_ticks": process_start_time(os.getpid()), "version": "1"}
     state = {"supervisor": process, "servers": {"worker": process}, "started_at": NOON, "separation": "process"}
     (project.state_dir / "run.json").write_text(json.dumps(state, default=str).replace("+00:00", "Z"))
-    project.runtime_dir.mkdir()
+    sockets.create_socket_folders(project)
     yield project
     project.socket_path("jobs").unlink(missing_ok=True)
-    project.runtime_dir.rmdir()
+    sockets.remove_socket_folders(project)
 
 
 @contextmanager

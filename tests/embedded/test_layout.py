@@ -123,7 +123,7 @@ def test_something_of_another_user_at_the_runtime_path_is_left_alone_and_another
         assert chosen.stat().st_uid == os.geteuid()
         assert not chosen.stat().st_mode & 0o002
         # Another process of the project finds the same sockets.
-        assert load_project(project.root).socket_path("api").parent == chosen
+        assert load_project(project.root).socket_path("api").parent.parent == chosen
         layout.remove_runtime_dir(project)
         assert not chosen.exists()
         assert taken.lstat()
@@ -152,13 +152,13 @@ def test_a_runtime_folder_left_by_a_crash_is_created_again(project: Project):
     layout.ensure_ownership(project)
     for record_is_lost in (False, True):
         layout.create_runtime_dir(project, detect_privileges(project))
-        left = project.runtime_dir / "old.sock"
+        left = project.socket_path("api")
         left.touch()
         if record_is_lost:
             project.runtime_record.unlink()
         layout.create_runtime_dir(project, detect_privileges(project))
         assert not left.exists()
-        assert project.runtime_dir == left.parent
+        assert project.socket_path("api") == left
     layout.remove_runtime_dir(project)
     assert not project.runtime_dir.exists()
 

@@ -12,6 +12,7 @@ from wellspring.embedded import openbao
 from wellspring.embedded.control_socket import request_credential
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 
 pytestmark = pytest.mark.live
 
@@ -31,8 +32,8 @@ def ports(project: Project) -> list[tuple[str, int]]:
 
 
 def test_openbao_is_active_and_healthy(project: Project):
-    assert openbao.is_openbao_active(project)
-    health = openbao.fetch_health(project)
+    assert openbao.is_openbao_active(find_server_socket(project, "openbao"))
+    health = openbao.fetch_health(find_server_socket(project, "openbao"))
     assert health is not None
     assert (health["initialized"], health["sealed"]) == (True, False)
 
@@ -97,5 +98,5 @@ def test_every_request_is_in_the_audit_log(project: Project):
 
 def test_without_a_server_there_is_no_health():
     with projects.create_project() as bare:
-        assert openbao.fetch_health(bare) is None
-        assert not openbao.is_openbao_active(bare)
+        assert openbao.fetch_health(find_server_socket(bare, "openbao")) is None
+        assert not openbao.is_openbao_active(find_server_socket(bare, "openbao"))

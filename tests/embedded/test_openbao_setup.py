@@ -15,6 +15,7 @@ from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.runtime import privileges
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor import client as client_module
 from wellspring.trust.identity.openbao import login_service, map_errors, open_client
 from wellspring.trust.ledger.journal_key import read_service_keys
@@ -34,7 +35,7 @@ def project() -> Iterator[Project]:
 
 def ask(project: Project, token: str, method: str, path: str, **values: Any) -> dict[str, Any]:
     """Send one request with a token. Raises Refused."""
-    client = open_client(project.socket_path("openbao"), token)
+    client = open_client(find_server_socket(project, "openbao"), token)
     try:
         with map_errors(path):
             return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
@@ -102,7 +103,7 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervi
     path = f"auth/approle/role/{role}/secret-id"
     with pytest.raises(Refused):
         ask(project, supervisor_token, "post", path)
-    client = open_client(project.socket_path("openbao"), supervisor_token)
+    client = open_client(find_server_socket(project, "openbao"), supervisor_token)
     try:
         wrapped: Any = client.auth.approle.generate_secret_id(role, wrap_ttl="60s")
         assert "secret_id" not in json.dumps(wrapped["data"] or {})
@@ -134,7 +135,9 @@ def test_a_secret_id_logs_in_once(project: Project):
 def test_a_secret_id_of_one_role_does_not_log_in_as_another(project: Project):
     enclave, worker = request_credential(project, "enclave"), request_credential(project, "worker")
     with pytest.raises(Refused):
-        login_service(project.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"])
+        login_service(
+            find_server_socket(project, "openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"]
+        )
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)

@@ -16,6 +16,7 @@ from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.service_users import ServiceUsers
 from wellspring.supervisor import client
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
@@ -141,4 +142,4 @@ def test_the_data_belongs_to_the_projects_own_user(has_wrapper: bool, monkeypatc
 def test_before_it_runs_it_is_not_ready():
     with projects.create_project() as bare:
         bare.state_dir.mkdir()
-        assert not postgres.is_postgres_ready(bare, check_installed(bare).postgres)
+        assert not postgres.is_postgres_ready(find_server_socket(bare, "postgres"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.sockets import own_server
 from wellspring.embedded.probes import accepts_connections, responds_to_http, responds_to_ping
 
 
@@ -28,13 +29,13 @@ def test_a_ping_needs_a_done_response(tmp_path: Path, answer: bytes, works: bool
 
         thread = threading.Thread(target=serve)
         thread.start()
-        assert responds_to_ping(path) is works
+        assert responds_to_ping(own_server(path)) is works
         thread.join()
 
 
 def test_a_missing_socket_is_not_ready(tmp_path: Path):
-    assert not accepts_connections(tmp_path / "nothing")
-    assert not responds_to_ping(tmp_path / "nothing")
+    assert not accepts_connections(own_server(tmp_path / "nothing"))
+    assert not responds_to_ping(own_server(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,6 @@ def test_any_http_response_is_a_sign_of_life(tmp_path: Path, answer: bytes, work
 
         thread = threading.Thread(target=serve)
         thread.start()
-        assert responds_to_http(path, "/healthz") is works
+        assert responds_to_http(own_server(path), "/healthz") is works
         thread.join()
-    assert not responds_to_http(tmp_path / "nothing", "/healthz")
+    assert not responds_to_http(own_server(tmp_path / "nothing"), "/healthz")

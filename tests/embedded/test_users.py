@@ -17,6 +17,7 @@ from wellspring.embedded import openbao_setup, users
 from wellspring.embedded.control_socket import ControlSocket
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.project import Project
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity.openbao import map_errors
 from wellspring.trust.identity.users import login_user, resume_session
 
@@ -55,7 +56,7 @@ def test_an_enrolled_user_can_log_in_and_sign_with_the_recorded_key(project: Pro
     assert built["otpauth_url"].partition("secret=")[2][:20] not in result
     phone = Authenticator(built["otpauth_url"])
     assert "otpauth://totp/health_plan%3Aana?" in built["otpauth_url"]
-    token = login_user(project.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
+    token = login_user(find_server_socket(project, "openbao"), "ana", PASSWORD, phone.code()).token
     with resume_session(project, token) as session:
         Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(session.sign(b"x"), b"x")
 
@@ -67,7 +68,9 @@ def test_enrolling_twice_changes_nothing(project: Project, client: Any) -> None:
         with pytest.raises(Refused, match="already enrolled"):
             users.enroll_user(project, "bo", password, client=client, step=step)
     assert [entry.phase for entry in step.entries] == ["intent", "done", "intent", "refused", "intent", "refused"]
-    token = login_user(project.socket_path("openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()).token
+    token = login_user(
+        find_server_socket(project, "openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()
+    ).token
     with resume_session(project, token) as session:
         assert base64.b64encode(session.public_key).decode() == built["public_key"]
 
@@ -77,7 +80,7 @@ def test_an_interrupted_enrollment_can_be_finished_with_the_same_password_only(p
     with pytest.raises(Refused, match="already enrolled"):
         users.enroll_user(project, "cy", "another good password", client=client, step=RecordingStep())
     built = users.enroll_user(project, "cy", PASSWORD, client=client, step=RecordingStep())
-    login_user(project.socket_path("openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
+    login_user(find_server_socket(project, "openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
 
 
 def test_only_users_of_the_project_are_enrolled(project: Project, client: Any) -> None:
@@ -172,7 +175,7 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     finally:
         server_thread.join(60)
         control.close()
-    login_user(project.socket_path("openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
+    login_user(find_server_socket(project, "openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
     assert step.done("enroll")[0].facts["public_key"] == built["public_key"]
     with pytest.raises(NotFound, match="has no user") as lost:
         users.request_enrollment(project, "guss", PASSWORD)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from tests.builders import feature_views, projects
+from tests.builders import feature_views, projects, sockets
 from wellspring.embedded import layout, packages, valkey
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
@@ -63,14 +64,16 @@ def store() -> Iterator[Store]:
         layout.ensure_ownership(project)
         layout.create_folders(project, granted)
         layout.create_runtime_dir(project, granted)
+        sockets.record_service_users(project)
         expected = valkey.generate_passwords()
         valkey.write_valkey_acl(project, expected, granted)
         program = packages.check_installed(project).valkey
         assert program is not None
-        path = project.socket_path("valkey")
         child = ManagedProcess(
             name="valkey", service="valkey", argv=valkey.valkey_command(project, program), version="",
-            readiness_probe=lambda: valkey.is_valkey_ready(path), log_path=project.state_dir / "logs/valkey.log",
+            readiness_probe=lambda: valkey.is_valkey_ready(child.own_socket()),
+            log_path=project.state_dir / "logs/valkey.log",
+            socket=find_server_socket(project, "valkey"),
         )  # fmt: skip
         running = Store(project, child, expected)
         running.start()
@@ -155,15 +158,15 @@ def test_a_killed_store_keeps_its_rows(store: Store):
     assert store.child.process is not None
     store.child.process.kill()
     store.child.process.wait()
-    assert not valkey.is_valkey_ready(store.project.socket_path("valkey"))
+    assert not valkey.is_valkey_ready(find_server_socket(store.project, "valkey"))
     store.start()
     assert store.execute(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
 
 
 def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
     """The worker writes rows and sets the live edition with its user; the API reads rows with its own."""
-    path, history = store.project.socket_path("valkey"), feature_views.view()
-    writer = RedisWriter(path, "acme", user=valkey.WRITER_USER, password=store.passwords[valkey.WRITER_USER])
+    server, history = find_server_socket(store.project, "valkey"), feature_views.view()
+    writer = RedisWriter(server, "acme", user=valkey.WRITER_USER, password=store.passwords[valkey.WRITER_USER])
     try:
         key = (feature_views.token(1),)
         table = feature_views.rows(history, [{"member_id": feature_views.token(index)} for index in range(3)])
@@ -178,7 +181,7 @@ def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
 
     async def look() -> Any:
         reader = RedisReader(
-            path, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=60
+            server, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=60
         )
         try:
             return await reader.get_with_marker([(history.name, key)])
@@ -200,7 +203,7 @@ def test_idle_and_numerous_clients_cannot_fill_it(store: Store):
     with ExitStack() as stack:
         refused = 0
         for _ in range(300):
-            client = stack.enter_context(connect_unix_socket(store.project.socket_path("valkey"), 5))
+            client = stack.enter_context(connect_unix_socket(find_server_socket(store.project, "valkey"), 5))
             # One that is refused may be closed already.
             with suppress(BrokenPipeError, ConnectionResetError):
                 client.sendall(b"PING\r\n")

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, cast
 import hiredis
 import pytest
 
-from tests.builders import projects
+from tests.builders import projects, sockets
 from wellspring.embedded import layout, packages, valkey
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import ManagedProcess
 
 # A user of this test only: it asks the server for the permissions of the others.
@@ -57,14 +58,17 @@ def store() -> Iterator[Store]:
         granted, expected = detect_privileges(project), valkey.generate_passwords()
         layout.create_folders(project, granted)
         layout.create_runtime_dir(project, granted)
+        sockets.record_service_users(project)
         valkey.write_valkey_acl(project, expected, granted)
         with (valkey.valkey_data_dir(project) / "users.acl").open("a") as rules:
             rules.write(f"user {EXAMINER} on >any ~* +@all\n")
-        path, program = project.socket_path("valkey"), packages.check_installed(project).valkey
+        program = packages.check_installed(project).valkey
         assert program is not None
         child = ManagedProcess(
             name="valkey", service="valkey", argv=valkey.valkey_command(project, program), version="",
-            readiness_probe=lambda: valkey.is_valkey_ready(path), log_path=project.state_dir / "logs/valkey.log",
+            readiness_probe=lambda: valkey.is_valkey_ready(child.own_socket()),
+            log_path=project.state_dir / "logs/valkey.log",
+            socket=find_server_socket(project, "valkey"),
         )  # fmt: skip
         try:
             child.start(granted.command_for("valkey", child.argv), service_environment(project, "valkey"))
@@ -157,4 +161,4 @@ def test_the_acl_file_is_private_and_holds_only_hashes():
 
 
 def test_a_missing_socket_is_not_ready():
-    assert not valkey.is_valkey_ready(projects.EXAMPLE / "nothing.sock")
+    assert not valkey.is_valkey_ready(sockets.own_server(projects.EXAMPLE / "nothing.sock"))

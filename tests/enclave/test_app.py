@@ -19,6 +19,7 @@ from wellspring.errors import NotFound, Refused
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.service_users import read_service_users
 from wellspring.supervisor import client
 from wellspring.trust.ledger import journal
@@ -61,7 +62,7 @@ def digest(project: Project) -> str:
 @pytest.mark.live
 def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> None:
     name = put(project)
-    vault = EnclaveClient(project.socket_path("intake"))
+    vault = EnclaveClient(find_server_socket(project, "intake"))
     assert [(file.name, file.state) for file in vault.list_files("clearinghouse")] == [(name, "new")]
     stages: list[str] = []
     first = vault.ingest_file("clearinghouse", name, digest(project), progress=lambda stage, *_: stages.append(stage))

@@ -20,6 +20,7 @@ from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import wait_for_exit
 from wellspring.trust.ledger import journal, keyring
 from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
@@ -32,9 +33,10 @@ CADENCE = 3.0
 WRITE = """
 import json
 from wellspring.bootstrap import open_ledger, request_journal_key
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity.openbao import login_service
 credential = json.loads(sys.argv[2])
-socket = project.socket_path("openbao")
+socket = find_server_socket(project, "openbao")
 with login_service(socket, role_id=credential["role_id"], wrapped_secret_id=credential["wrapped"]) as session:
     key = request_journal_key(session, "worker")
 with open_ledger(project, key) as ledger, ledger.step("replay", sys.argv[1]):
@@ -99,7 +101,7 @@ def test_an_idle_log_gets_cosigned_checkpoints(project: Project):
 
 
 def test_without_the_witness_lines_wait_and_the_status_says_so(project: Project):
-    sequencer = RemoteSequencer(project.socket_path("sequencer"), "owner")
+    sequencer = RemoteSequencer(find_server_socket(project, "sequencer"), "owner")
     # Without its socket it is away for as long as the test needs; a killed one the supervisor would start again.
     socket = project.socket_path("witness")
     socket.rename(socket.with_suffix(".away"))
@@ -144,5 +146,5 @@ def test_two_lines_cut_from_a_journal_by_hand_are_named(project: Project):
     assert f"the sequencer has seen {len(lines)}: 2 acknowledged lines are missing" in verified.stdout
     # The log of the other services goes on, and holds the finding.
     wait_until(lambda: bool(log_index(project).list_entries(action="check_journal", phase="failed")), 60)
-    problem = RemoteSequencer(project.socket_path("sequencer"), "owner").read_status().problem
+    problem = RemoteSequencer(find_server_socket(project, "sequencer"), "owner").read_status().problem
     assert problem.startswith("the journal of worker lacks entry")

@@ -10,6 +10,7 @@ import pytest
 from tests.builders.journeys import ProjectFixture, running_project
 from tests.builders.order_drops import CONTRACT, write_order_drop
 from tests.builders.process_watch import watch_processes
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.vault.remote import EnclaveClient
 
 pytestmark = pytest.mark.live
@@ -78,7 +79,7 @@ def measure_idle_run(project: ProjectFixture) -> float:
 
     Of the enclave and of the worker: what the other processes of the machine do changes the wall time only.
     """
-    client = EnclaveClient(project.project.socket_path("intake"))
+    client = EnclaveClient(find_server_socket(project.project, "intake"))
     runs, listings = list[float](), list[float]()
     for _ in range(3):
         with watch_processes(project.project) as listing:

@@ -17,6 +17,7 @@ from wellspring.errors import Refused
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import find_server_port
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.service_users import read_service_users
 from wellspring.supervisor import client
 
@@ -209,7 +210,7 @@ def test_a_credential_of_one_project_is_worthless_in_the_other(neighbors: Neighb
         assert token
         from wellspring.trust.identity.openbao import map_errors, open_client
 
-        outsider = open_client(neighbors.second.socket_path("openbao"), token)
+        outsider = open_client(find_server_socket(neighbors.second, "openbao"), token)
         with pytest.raises(Refused), map_errors("look itself up"):
             outsider.auth.token.lookup_self()
         outsider.adapter.close()

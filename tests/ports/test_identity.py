@@ -5,9 +5,11 @@ import threading
 import pytest
 
 from tests.builders import projects
+from tests.builders.sockets import own_server
 from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity.openbao import OpenBaoSession, login_service, map_errors, open_client
 from wellspring.trust.identity.port import Principal, Role
 
@@ -30,7 +32,7 @@ def test_closing_a_login_revokes_it(project: Project):
     token = session.client.token
     session.close()
     session.close()
-    late = open_client(project.socket_path("openbao"), token)
+    late = open_client(find_server_socket(project, "openbao"), token)
     with pytest.raises(Refused), map_errors("look itself up"):
         late.auth.token.lookup_self()
     late.adapter.close()
@@ -41,7 +43,7 @@ def test_a_login_renews_itself(project: Project):
     with map_errors("look itself up"):
         before = first.client.auth.token.lookup_self()["data"]
     # Another session of the same login, which believes that it has a second left.
-    short = OpenBaoSession(project.socket_path("openbao"), first.client.token, first.principal, period=1.0)
+    short = OpenBaoSession(find_server_socket(project, "openbao"), first.client.token, first.principal, period=1.0)
     pause = threading.Event()
     for _ in range(100):
         with map_errors("look itself up"):
@@ -59,7 +61,7 @@ def test_a_login_that_is_no_longer_accepted_is_reported_once(project: Project):
     first = projects.login_with_credential(project, request_credential(project, "worker"))
     lost = threading.Event()
     short = OpenBaoSession(
-        project.socket_path("openbao"), first.client.token, first.principal, period=0.3, on_lost=lost.set
+        find_server_socket(project, "openbao"), first.client.token, first.principal, period=0.3, on_lost=lost.set
     )
     assert not lost.wait(0.5), "it is renewed as long as OpenBao accepts it"
     first.close()
@@ -69,7 +71,7 @@ def test_a_login_that_is_no_longer_accepted_is_reported_once(project: Project):
 
 def test_no_token_is_taken_from_the_environment(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.somebodyelses")
-    client = open_client(project.socket_path("openbao"))
+    client = open_client(find_server_socket(project, "openbao"))
     assert not client.token
     client.adapter.close()
 
@@ -77,9 +79,11 @@ def test_no_token_is_taken_from_the_environment(project: Project, monkeypatch: p
 def test_a_made_up_wrapping_is_refused(project: Project):
     born_with = request_credential(project, "worker")
     with pytest.raises(Refused):
-        login_service(project.socket_path("openbao"), role_id=born_with["role_id"], wrapped_secret_id="s.madeup")
+        login_service(
+            find_server_socket(project, "openbao"), role_id=born_with["role_id"], wrapped_secret_id="s.madeup"
+        )
 
 
 def test_no_server_is_unavailable(project: Project):
     with pytest.raises(Unavailable):
-        login_service(project.runtime_dir / "nobody.sock", role_id="x", wrapped_secret_id="y")
+        login_service(own_server(project.runtime_dir / "nobody.sock"), role_id="x", wrapped_secret_id="y")

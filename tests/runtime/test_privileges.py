@@ -14,6 +14,7 @@ from wellspring.embedded import layout
 from wellspring.project import Project
 from wellspring.runtime import privileges
 from wellspring.runtime.privileges import detect_privileges, is_closed_path
+from wellspring.runtime.server_sockets import SOCKET_OWNERS
 from wellspring.runtime.service_users import SERVICE_SLOTS, ServiceUsers
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
@@ -77,15 +78,31 @@ def test_a_closed_folder_needs_one_capability(project: Project, setpriv: str | N
 
 
 @root_only
-def test_only_services_with_sockets_write_in_the_runtime_folder(project: Project):
-    service_privileges = detect_privileges(project)
-    layout.create_runtime_dir(project, service_privileges)
+def test_only_its_server_writes_in_a_folder_of_sockets_and_only_its_clients_enter(project: Project):
+    granted = detect_privileges(project)._replace(closed_folders=False)
+    layout.create_runtime_dir(project, granted)
+    everyone = {*SERVICE_SLOTS, "another user"}
+    clients = {
+        "openbao": {"keys", "enclave", "worker", "api", "sequencer"},
+        "postgres": {"postgres", "enclave"},
+        "valkey": {"valkey", "worker", "api"},
+        "witness": {"witness", "sequencer"},
+        "project_code": {"worker"},
+        "supervisor": set[str](),
+        **dict.fromkeys(("enclave", "api", "sequencer"), everyone),
+    }
     try:
-        for service in SERVICE_SLOTS:
-            path = project.runtime_dir / f"{service}.sock"
-            argv = service_privileges._replace(closed_folders=False).command_for(service, ["touch", str(path)])
-            subprocess.run(argv, capture_output=True, check=False)
-            assert path.exists() == (service in {"keys", "enclave", "api", "sequencer", "witness", "valkey"}), service
+        for folder, owner in SOCKET_OWNERS.items():
+            path = project.runtime_dir / folder / "new"
+            for user in everyone:
+                is_service = user in SERVICE_SLOTS
+                argv = ["/bin/sh", "-c", f"cd {path.parent} && echo entered && echo x > {path.name} && echo wrote"]
+                command = granted.command_for(user, argv) if is_service else granted.command_as(65000, 65000, (), argv)
+                done = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+                expected = ["entered"] * (user in clients[folder]) + ["wrote"] * (user == owner)
+                assert done == expected, (folder, user)
+        runtime = granted.command_for("enclave", ["touch", str(project.runtime_dir / "new")])
+        assert subprocess.run(runtime, capture_output=True, check=False).returncode != 0
     finally:
         layout.remove_runtime_dir(project)
 

@@ -169,7 +169,7 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
         project.journals_dir / "api/new",
         project.state_dir / "lineage/api/new",
         project.state_dir / "metrics/api/new",
-        project.runtime_dir / "new",
+        project.socket_path("api").with_name("new"),
     ]
     result = probe(project, "api", [(path, "wb") for path in own_paths], service="api")
     assert result.pop("unconfined_reason") == ""
@@ -201,7 +201,7 @@ def test_the_sequencer_reads_the_journals_and_writes_the_ledger_only(project: Pr
         project.journals_dir / "sequencer/new",
         project.state_dir / "lineage/sequencer/new",
         project.state_dir / "metrics/sequencer/new",
-        project.runtime_dir / "new",
+        project.socket_path("sequencer").with_name("new"),
     ]
     result = probe(project, "sequencer", [(path, "wb") for path in own_paths], service="sequencer")
     assert result.pop("unconfined_reason") == ""

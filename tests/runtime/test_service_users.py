@@ -17,7 +17,7 @@ from wellspring.runtime.service_users import (
 
 def test_each_service_has_a_number_of_its_own_and_none_is_nobody():
     users = ServiceUsers(64132)
-    assert len(users.numbers) == len(SERVICE_SLOTS) + 4
+    assert len(users.numbers) == len(SERVICE_SLOTS) + 3
     assert users.numbers <= set(range(64132, 64132 + 16))
     assert 65534 not in set().union(*(ServiceUsers(first).numbers for first in FIRST_UIDS))
 

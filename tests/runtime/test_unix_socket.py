@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.sockets import own_server
 from wellspring.runtime.unix_socket import (
     UnixHTTPConnection,
     bind_public_socket,
@@ -39,7 +40,7 @@ def test_a_socket_with_data_or_a_closed_peer_can_be_read():
 def test_a_bound_socket_accepts_every_user_and_replaces_a_stale_path(tmp_path: Path):
     path = tmp_path / "s"
     for _ in range(2):
-        with bind_public_socket(path, backlog=4) as listener, connect_unix_socket(path, 2) as connection:
+        with bind_public_socket(path, backlog=4) as listener, connect_unix_socket(own_server(path), 2) as connection:
             accepted, _ = listener.accept()
             assert peer_uid(accepted) == os.getuid()
             assert connection.gettimeout() == 2
@@ -50,8 +51,8 @@ def test_a_bound_socket_accepts_every_user_and_replaces_a_stale_path(tmp_path: P
 
 def test_a_failed_connect_raises_and_closes_the_connection(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
-        connect_unix_socket(tmp_path / "missing", 1)
-    connection = UnixHTTPConnection(tmp_path / "missing", timeout=1)
+        connect_unix_socket(own_server(tmp_path / "missing"), 1)
+    connection = UnixHTTPConnection(own_server(tmp_path / "missing"), timeout=1)
     with pytest.raises(FileNotFoundError):
         connection.request("GET", "/")
     assert connection.sock is None
@@ -69,7 +70,7 @@ def test_http_works_over_a_unix_socket(tmp_path: Path):
 
         thread = threading.Thread(target=serve_once)
         thread.start()
-        connection = UnixHTTPConnection(tmp_path / "s", host="api", timeout=60)
+        connection = UnixHTTPConnection(own_server(tmp_path / "s"), host="api", timeout=60)
         connection.request("GET", "/path")
         response = connection.getresponse()
         assert (response.status, response.read()) == (200, b"ok")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.sockets import own_server
 from wellspring.embedded.probes import responds_to_line
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.runtime.service_users import ServiceUsers
@@ -74,7 +75,7 @@ def loop(folder: Path) -> Iterator[ScriptedLoop]:
 
 
 def test_a_client_gets_the_checkpoint_and_the_status(folder: Path, loop: ScriptedLoop):
-    sequencer = RemoteSequencer(folder / "s.sock", "worker")
+    sequencer = RemoteSequencer(own_server(folder / "s.sock"), "worker")
     assert sequencer.integrate() == CHECKPOINT
     assert loop.services == ["worker"]
     assert sequencer.read_status() == loop.read_status()
@@ -85,20 +86,20 @@ def test_a_client_gets_the_checkpoint_and_the_status(folder: Path, loop: Scripte
 def test_a_client_gets_the_error_of_the_loop(folder: Path, loop: ScriptedLoop, error: Exception):
     loop.error = error
     with pytest.raises(type(error), match=str(error)):
-        RemoteSequencer(folder / "s.sock", "api").pack_lines()
+        RemoteSequencer(own_server(folder / "s.sock"), "api").pack_lines()
     with pytest.raises(type(error), match=str(error)):
-        RemoteSequencer(folder / "s.sock", "worker").integrate()
+        RemoteSequencer(own_server(folder / "s.sock"), "worker").integrate()
 
 
 @pytest.mark.usefixtures("loop")
 def test_it_responds_to_a_probe(folder: Path):
-    assert responds_to_line(folder / "s.sock")
-    assert not responds_to_line(folder / "other.sock")
+    assert responds_to_line(own_server(folder / "s.sock"))
+    assert not responds_to_line(own_server(folder / "other.sock"))
 
 
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"[]", b'{"op": "sign"}', b'{"op": "integrate"}', b"x" * 10_000])
 def test_an_unknown_request_is_refused(folder: Path, loop: ScriptedLoop, line: bytes):
-    with connect_unix_socket(folder / "s.sock", 5) as connection:
+    with connect_unix_socket(own_server(folder / "s.sock"), 5) as connection:
         connection.sendall(line + b"\n")
         response = json.loads(connection.makefile("rb").readline())
     assert response["error"]["slug"] == "refused"
@@ -108,7 +109,7 @@ def test_an_unknown_request_is_refused(folder: Path, loop: ScriptedLoop, line: b
 def test_a_user_who_may_not_send_requests_is_refused(folder: Path):
     server = serve(folder, ScriptedLoop(), frozenset({4711}))
     with pytest.raises(Refused, match="may not send requests"):
-        RemoteSequencer(folder / "s.sock", "worker").integrate()
+        RemoteSequencer(own_server(folder / "s.sock"), "worker").integrate()
     server.shutdown()
     server.server_close()
 

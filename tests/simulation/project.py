@@ -26,6 +26,7 @@ from wellspring.records.jobs import Job
 from wellspring.records.record import format_instant
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import CLOCK_FILE, SIMULATION_HOST, SimulatedClock
 from wellspring.supervisor import client
 from wellspring.trust.ledger.journal_key import read_service_key_lines
@@ -147,7 +148,7 @@ class SimulatedProject:
 
     def read_log(self) -> SequencerStatus:
         """Return the state of the log."""
-        return RemoteSequencer(self.project.socket_path("sequencer"), "owner").read_status()
+        return RemoteSequencer(find_server_socket(self.project, "sequencer"), "owner").read_status()
 
     def prove(self, subject: str) -> tuple[str, ...]:
         """Write the pack of a subject by a job, verify it, and return what is wrong with it."""

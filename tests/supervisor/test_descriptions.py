@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.builders import projects
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.descriptions import ServerDescriptions
 
 
@@ -30,4 +31,4 @@ def test_each_server_runs_as_its_own_service_and_writes_its_own_log():
         assert [child.service for child in children] == ["keys", "postgres", "valkey", "enclave"]
         assert len({child.log_path for child in children}) == len(children)
         assert children[-1].argv[-4:] == ["-m", "wellspring.enclave", "--project", str(project.root)]
-        assert children[-1].socket == project.socket_path("intake")
+        assert children[-1].socket == find_server_socket(project, "intake")

@@ -2,14 +2,18 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.builders.sockets import own_server
+from wellspring.embedded.probes import accepts_connections
 from wellspring.errors import Unavailable
 from wellspring.runtime.process_identity import is_same_process
+from wellspring.runtime.unix_socket import connect_unix_socket, peer_credentials
 from wellspring.supervisor.managed_process import (
     ManagedProcess,
     process_uid,
@@ -87,3 +91,40 @@ def test_a_process_that_was_not_started_has_no_state(tmp_path: Path):
     assert process.tail_log() == []
     with pytest.raises(Unavailable):
         process.to_server_state()
+
+
+def test_a_foreign_process_on_the_socket_is_never_ready(tmp_path: Path):
+    process = managed_process(tmp_path, "import time; time.sleep(60)")
+    process.socket = own_server(tmp_path / "s")
+    process.readiness_probe = lambda: accepts_connections(process.own_socket())
+    process.start(process.argv, {})
+    # This test's process has the right uid, and it is not the child.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        assert accepts_connections(process.socket)
+        assert not process.readiness_probe()
+    process.stop()
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+def test_a_process_or_its_descendant_on_the_socket_is_ready(tmp_path: Path, in_child: bool):
+    code = "import os, socket, time\n"
+    # The parent waits for its child, which listens.
+    code += "if os.fork(): os.wait()\n" if in_child else ""
+    code += f"s = socket.socket(socket.AF_UNIX); s.bind({str(tmp_path / 's')!r}); s.listen(); time.sleep(60)"
+    process = managed_process(tmp_path, code)
+    process.socket = own_server(tmp_path / "s")
+    process.readiness_probe = lambda: accepts_connections(process.own_socket())
+    process.start(process.argv, {})
+    process.wait_ready(time.monotonic() + 60)
+    with connect_unix_socket(process.socket, 60) as connection:
+        listening_pid = peer_credentials(connection).pid
+    assert (listening_pid != process.pid) == in_child
+    os.kill(listening_pid, signal.SIGKILL)
+    process.stop()
+
+
+def test_a_process_without_a_socket_names_none(tmp_path: Path):
+    with pytest.raises(Unavailable, match="has no socket"):
+        managed_process(tmp_path, "").own_socket()

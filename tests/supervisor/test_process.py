@@ -17,6 +17,7 @@ from wellspring.operations.incidents import list_recent_incidents
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import ManagedProcess, is_same_process, wait_for_exit
 from wellspring.supervisor.process import Supervisor
@@ -116,7 +117,7 @@ def test_a_killed_server_is_restarted_with_a_new_credential_and_the_others_keep_
         }
         running = again
         # A request of the enclave reads OpenBao and PostgreSQL: it works on after a restart of either.
-        assert EnclaveClient(project.socket_path("intake")).count_quarantined() == ()
+        assert EnclaveClient(find_server_socket(project, "intake")).count_quarantined() == ()
     incidents = list_recent_incidents(project, SystemClock().now())
     assert sorted(item.subject for item in incidents) == sorted(f"server:{name}" for name in running.servers)
     assert {item.state for item in incidents} == {"healed"}

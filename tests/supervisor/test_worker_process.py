@@ -8,6 +8,7 @@ import stat
 import threading
 from pathlib import Path
 
+from tests.builders import sockets
 from tests.builders.jobs import write_project
 from wellspring.project import load_project
 from wellspring.runtime.privileges import detect_privileges
@@ -25,7 +26,7 @@ def test_the_socket_of_jobs_is_for_its_owner_only(tmp_path: Path):
 
 def test_the_socket_of_project_code_is_for_the_worker_only_and_answers_when_the_server_does(tmp_path: Path):
     project = load_project(write_project(tmp_path), environ={})
-    project.runtime_dir.mkdir()
+    sockets.create_socket_folders(project)
     child = ManagedProcess(
         name="code", service="code", argv=["code"], readiness_probe=lambda: True, version="1", log_path=tmp_path / "log"
     )
@@ -50,13 +51,12 @@ def test_the_socket_of_project_code_is_for_the_worker_only_and_answers_when_the_
             thread.join()
         assert not child.readiness_probe()
     finally:
-        path.unlink(missing_ok=True)
-        project.runtime_dir.rmdir()
+        sockets.remove_socket_folders(project)
 
 
 def test_each_start_inherits_the_same_listener_and_a_new_credential_socket(tmp_path: Path):
     project = load_project(write_project(tmp_path), environ={})
-    project.runtime_dir.mkdir()
+    sockets.create_socket_folders(project)
     channel = CredentialChannel(dict)
     child = ManagedProcess(
         name="worker",
@@ -75,9 +75,11 @@ def test_each_start_inherits_the_same_listener_and_a_new_credential_socket(tmp_p
         assert first == ["worker", "--listener", str(listener), "--credentials", str(credentials)]
         child.before_start()
         assert child.inherited_fds[0] == listener
+        child.start(["/bin/true"], {})
         assert not child.readiness_probe()
+        child.stop()
         socket.socket(fileno=listener).close()
     finally:
         channel.close()
         project.socket_path("jobs").unlink(missing_ok=True)
-        project.runtime_dir.rmdir()
+        sockets.remove_socket_folders(project)

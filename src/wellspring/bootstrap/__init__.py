@@ -15,6 +15,7 @@ from wellspring.records.observe import Recorder
 from wellspring.runtime.process import Credential
 from wellspring.runtime.project_code import ProjectCode
 from wellspring.runtime.run_state import find_server_port
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import open_clock
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
@@ -137,7 +138,7 @@ def login_for_journal_key(project: Project, credential: Credential, journal: str
     """Log in, make the key of a journal, and log out. Raises as `request_journal_key`."""
     from wellspring.trust.identity.openbao import login_service
 
-    socket = project.socket_path("openbao")
+    socket = find_server_socket(project, "openbao")
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
         return request_journal_key(session, journal)
 
@@ -243,7 +244,7 @@ def open_platform(
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
-    openbao = project.socket_path("openbao")
+    openbao = find_server_socket(project, "openbao")
     with ExitStack() as stack:
         session = login_service(openbao, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
@@ -262,7 +263,7 @@ def open_platform(
             lake=lake,
             recorded_tables=recorded_tables,
             query_engine=open_query_engine(project.query.engine, project.query.options),
-            sequencer=RemoteSequencer(project.socket_path("sequencer"), service),
+            sequencer=RemoteSequencer(find_server_socket(project, "sequencer"), service),
             drops=drops,
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
@@ -275,7 +276,7 @@ def open_enclave_client(project: Project, current_trace: Callable[[], str] | Non
     """Open the client of the enclave's intake socket; it connects for each request, which continues the trace."""
     from wellspring.trust.vault.remote import EnclaveClient
 
-    return EnclaveClient(project.socket_path("intake"), current_trace=current_trace)
+    return EnclaveClient(find_server_socket(project, "intake"), current_trace=current_trace)
 
 
 def open_lake(project: Project, clock: Clock, fence: WriteFence) -> Lake:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from wellspring.bootstrap import open_recorder, request_journal_key
 from wellspring.records.clock import Clock
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import open_clock
 
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ def open_enclave_ports(
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring.trust.vault.postgres import VaultStore
 
-    clock, socket = clock or open_clock(project), project.socket_path("openbao")
+    clock, socket = clock or open_clock(project), find_server_socket(project, "openbao")
     with ExitStack() as stack:
         session = login_service(
             socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped, on_lost=on_login_lost
         )
         stack.callback(session.close)
         secrets = OpenBaoSecretStore(session)
-        store = VaultStore(host=str(project.socket_path("postgres")), **secrets.read_secret("enclave/postgres"))
+        store = VaultStore(find_server_socket(project, "postgres"), **secrets.read_secret("enclave/postgres"))
         stack.callback(store.close)
         key_client = open_client(socket, session.client.token)
         stack.callback(key_client.adapter.close)

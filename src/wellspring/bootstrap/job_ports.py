@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from wellspring.bootstrap import ReadPorts, open_enclave_client, open_lake, open_ledger_reader, open_recorded_tables
 from wellspring.project import Project
 from wellspring.runtime.process import Credential
+from wellspring.runtime.server_sockets import find_server_socket
 
 if TYPE_CHECKING:
     from wellspring.errors import Unavailable
@@ -58,11 +59,11 @@ def open_read_ports(project: Project, credential: Credential | None, *, trace: s
         recorded_tables = stack.enter_context(closing(open_recorded_tables(project, ReadOnlyFence())))
         model_signer, sequencer = None, None
         if credential is not None:
-            socket = project.socket_path("openbao")
+            socket = find_server_socket(project, "openbao")
             session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
             stack.callback(session.close)
             model_signer = OpenBaoSigner(session, "models")
-            sequencer = RemoteSequencer(project.socket_path("sequencer"), "worker")
+            sequencer = RemoteSequencer(find_server_socket(project, "sequencer"), "worker")
         yield ReadPorts(
             project=project,
             clock=ledger.clock,

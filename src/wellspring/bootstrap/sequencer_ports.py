@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wellspring.bootstrap import LedgerAccess, open_ledger, request_journal_key
 from wellspring.project import Project
 from wellspring.runtime.process import Credential
+from wellspring.runtime.server_sockets import find_server_socket
 
 if TYPE_CHECKING:
     from wellspring.trust.ledger.sequencer import Sequencer
@@ -36,7 +37,7 @@ def open_sequencer(
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.witness import RemoteWitness
 
-    socket = project.socket_path("openbao")
+    socket = find_server_socket(project, "openbao")
     with ExitStack() as stack:
         session = stack.enter_context(
             login_service(
@@ -50,7 +51,7 @@ def open_sequencer(
             journals=project.journals_dir,
             origin=paths.read("origin").decode().strip(),
             signer=OpenBaoSigner(session),
-            witness=RemoteWitness(project.socket_path("witness")),
+            witness=RemoteWitness(find_server_socket(project, "witness")),
             index=ledger.index,
             service_keys=read_service_keys(project.state_dir),
             crash_point=ledger.step.crash_point,

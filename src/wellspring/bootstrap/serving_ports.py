@@ -10,6 +10,7 @@ from wellspring.bootstrap import open_ledger, open_release_loaders, read_store_l
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.runtime.process import Credential
+from wellspring.runtime.server_sockets import find_server_socket
 
 if TYPE_CHECKING:
     from wellspring.serving.service import ServiceDependencies
@@ -35,7 +36,7 @@ def open_serving(
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring_verify import notes
 
-    socket, online_store = project.socket_path("openbao"), load_online_store(project)
+    socket, online_store = find_server_socket(project, "openbao"), load_online_store(project)
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
         store_login = read_store_login(online_store, "api", OpenBaoSecretStore(session))
         model_public_key = OpenBaoSigner(session, "models").public_key()

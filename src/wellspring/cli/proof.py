@@ -180,9 +180,10 @@ def verify_ledger(ctx: CliContext) -> int:
 @click.pass_obj
 def pack_ledger(ctx: CliContext) -> int:
     """Pack the lines of answers now. The sequencer does it every hour; packed lines leave the journals."""
+    from wellspring.runtime.server_sockets import find_server_socket
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
-    report = RemoteSequencer(ctx.load_project().socket_path("sequencer"), "worker").pack_lines()
+    report = RemoteSequencer(find_server_socket(ctx.load_project(), "sequencer"), "worker").pack_lines()
     ctx.echo(f"{report.lines:,} lines in {report.packs} new line packs")
     ctx.print_result(report._asdict(), next_command="wellspring ledger verify")
     return 0

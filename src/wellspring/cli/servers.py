@@ -188,10 +188,11 @@ def clean(ctx: CliContext, yes: bool) -> int:
 def _read_log_status(project: Project) -> SequencerStatus | None:
     """Ask the sequencer; None if it does not respond."""
     from wellspring.errors import Unavailable
+    from wellspring.runtime.server_sockets import find_server_socket
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
     try:
-        return RemoteSequencer(project.socket_path("sequencer"), "owner").read_status()
+        return RemoteSequencer(find_server_socket(project, "sequencer"), "owner").read_status()
     except Unavailable:
         return None
 

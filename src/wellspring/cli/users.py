@@ -80,6 +80,7 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
 
     Raises Refused without a terminal, and for a wrong password or code.
     """
+    from wellspring.runtime.server_sockets import find_server_socket
     from wellspring.trust import user_notes
     from wellspring.trust.identity import users as identity
 
@@ -87,7 +88,7 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
     name = click.prompt("name", err=True)
     password = click.prompt("password", hide_input=True, err=True)
     code = click.prompt("code", hide_input=True, err=True)
-    token = identity.login_user(project.socket_path("openbao"), str(name), str(password), str(code)).token
+    token = identity.login_user(find_server_socket(project, "openbao"), str(name), str(password), str(code)).token
     with identity.resume_session(project, token) as user:
         return user_notes.sign_note(user, kind, *lines)
 

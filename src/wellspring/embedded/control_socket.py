@@ -12,6 +12,7 @@ from typing import Any
 
 from wellspring.errors import Refused, Unavailable, WellspringError, decode_error, encode_error
 from wellspring.project import Project
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.unix_socket import connect_unix_socket, peer_uid
 from wellspring.trust.identity.port import Role
 
@@ -32,7 +33,7 @@ def request_credential(project: Project, role: Role) -> dict[str, str]:
 def send_request(project: Project, request: Mapping[str, str], *, timeout: float = 30.0) -> dict[str, Any]:
     """Send one request to the supervisor and return its response. Raises Unavailable when it is not up."""
     try:
-        with connect_unix_socket(project.socket_path("control"), timeout) as connection:
+        with connect_unix_socket(find_server_socket(project, "control"), timeout) as connection:
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
             response = json.loads(_read_line(connection, timeout))
     except PermissionError:

@@ -13,6 +13,7 @@ from wellspring.project import Project
 from wellspring.records.jobs import Job, JobEvent
 from wellspring.runtime.process_identity import is_same_process
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.unix_socket import connect_unix_socket
 
 _RESPONSE_TIMEOUT = 30.0
@@ -22,12 +23,13 @@ RESTART_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 
 
-def is_worker_ready(project: Project) -> bool:
-    """Return whether the worker answers."""
+def is_worker_ready(project: Project, pid: int | None = None) -> bool:
+    """Return whether the worker answers. pid: of the process that must answer; None for any."""
     try:
-        return "pid" in _request(project, {"op": "ping"}, timeout=2.0)
+        response = _request(project, {"op": "ping"}, timeout=2.0)
     except (Unavailable, Refused):
         return False
+    return "pid" in response and pid in (None, response["pid"])
 
 
 def send_job_request(project: Project, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def _read_lines(connection: socket.socket, is_alive: Callable[[], bool]) -> Iter
 
 def _connect(project: Project, request: Mapping[str, Any], timeout: float) -> socket.socket:
     try:
-        connection = connect_unix_socket(project.socket_path("jobs"), timeout)
+        connection = connect_unix_socket(find_server_socket(project, "jobs"), timeout)
     except PermissionError:
         raise Refused(
             f"the worker of {project.root} accepts jobs from its owner only",

@@ -20,6 +20,7 @@ from wellspring.embedded.path_access import (
 from wellspring.errors import Refused
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.server_sockets import SOCKET_OWNERS
 from wellspring.runtime.trusted_folder import (
     UNCHANGED,
     FileOwner,
@@ -33,6 +34,11 @@ from wellspring.runtime.trusted_folder import (
     write_file,
 )
 from wellspring.socket_folder import SHARED_RUNTIME, SYSTEM_RUNTIME, name_socket_folder
+
+# Every user of the machine may connect to these servers, which check the uid of the peer.
+_PUBLIC_SOCKET_FOLDERS = ("enclave", "api", "sequencer")
+_CLIENTS_OF_SUPERVISOR = {"project_code": "worker"}
+"""By folder in which the supervisor binds a socket for a server: the service that connects to it."""
 
 
 def create_folders(project: Project, privileges: ServicePrivileges) -> None:
@@ -124,7 +130,7 @@ def ensure_ownership(project: Project) -> None:
 
 
 def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
-    """Create an empty folder for the sockets, and record its path in `.wellspring/`.
+    """Create the folder of the sockets with an empty folder for each server, and record its path in `.wellspring/`.
 
     Its parent is /run/wellspring if root may create it, because no other user can create a folder there; else /tmp. A
     folder of that name which another user created in /tmp is left alone: the new one has a name that nobody could know.
@@ -132,10 +138,16 @@ def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
     remove_runtime_dir(project)
     runtime = _make_runtime_dir(name_socket_folder(project.root))
     write_shared_file(project.runtime_record, f"{runtime}\n".encode(), privileges, None, group="project")
-    create_folder(project.socket_path("postgres"), 0o750, privileges.owner_of("postgres"))
-    if privileges.separation == "user":
-        # Writable by the servers that create a socket here, sticky, and searchable by every client.
-        privileges.set_owner(runtime, None, 0o1771, group="sockets")
+    is_separated = privileges.separation == "user"
+    for name, service in SOCKET_OWNERS.items():
+        clients = _CLIENTS_OF_SUPERVISOR.get(name)
+        # A closed folder has the group of its clients, which is that of its owner unless the supervisor binds for it.
+        mode = 0o711 if name in _PUBLIC_SOCKET_FOLDERS else 0o710 if service or clients else 0o700
+        owner = privileges.owner_of(service, group=clients)
+        create_folder(runtime / name, mode if is_separated else 0o700, owner)
+    if is_separated:
+        # Last: until then nobody can reach a folder that has no owner yet.
+        privileges.set_owner(runtime, None, 0o711)
 
 
 def remove_runtime_dir(project: Project) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from wellspring.embedded.layout import write_secret_file
+from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.trusted_folder import create_folder, remove_file, remove_tree
-from wellspring.runtime.unix_socket import UnixHTTPConnection
+from wellspring.runtime.unix_socket import ServerSocket, UnixHTTPConnection
 
 CONFIG_TEMPLATE = """
 storage "raft" {{
@@ -102,21 +103,21 @@ def remove_listener_certs(project: Project) -> None:
         remove_file(openbao_data_dir(project) / f"{name}.pem")
 
 
-def fetch_health(project: Project) -> dict[str, Any] | None:
+def fetch_health(server: ServerSocket) -> dict[str, Any] | None:
     """Return {initialized, sealed, standby, ...}, or None while OpenBao does not respond."""
-    connection = UnixHTTPConnection(project.socket_path("openbao"), timeout=2)
+    connection = UnixHTTPConnection(server, timeout=2)
     try:
         connection.request("GET", "/v1/sys/health")
         return json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, Unavailable, http.client.HTTPException, ValueError):
         return None
     finally:
         connection.close()
 
 
-def is_openbao_active(project: Project) -> bool:
+def is_openbao_active(server: ServerSocket) -> bool:
     """Return True if OpenBao is unsealed and the active node."""
-    health = fetch_health(project)
+    health = fetch_health(server)
     return health is not None and health.get("sealed") is False and health.get("standby") is False
 
 

@@ -16,6 +16,7 @@ from wellspring.embedded.layout import write_secret_file, write_shared_file
 from wellspring.errors import CorruptedError
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import SIMULATION_HOST
 from wellspring.runtime.trusted_folder import remove_file
 from wellspring.trust.identity.openbao import map_errors, open_client
@@ -132,11 +133,11 @@ class OpenBaoBootstrap:
         """Initialize OpenBao. seal.key seals it; the recovery key is discarded."""
         self._project = project
         self._privileges = privileges
-        client = open_client(project.socket_path("openbao"))
+        client = open_client(find_server_socket(project, "openbao"))
         with map_errors("initialize itself"):
             response: Any = client.adapter.put("/v1/sys/init", json={"recovery_shares": 1, "recovery_threshold": 1})
         client.adapter.close()
-        self._root_client = open_client(project.socket_path("openbao"), str(response["root_token"]))
+        self._root_client = open_client(find_server_socket(project, "openbao"), str(response["root_token"]))
 
     def configure_server(self) -> None:
         """Create secret engines, keys, policies and roles."""
@@ -257,7 +258,7 @@ def request_supervisor_key(project: Project) -> JournalKey:
 def supervisor_session(project: Project) -> Generator[hvac.Client]:
     """Log in with supervisor.key to issue secret-ids and enroll users; revoke the token at the end."""
     credentials = json.loads(supervisor_key_path(project).read_bytes())
-    client = open_client(project.socket_path("openbao"))
+    client = open_client(find_server_socket(project, "openbao"))
     try:
         with map_errors("log the supervisor in"):
             login: Any = client.auth.approle.login(role_id=credentials["role_id"], secret_id=credentials["secret_id"])

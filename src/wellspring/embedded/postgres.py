@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import threading
 import time
@@ -21,8 +22,12 @@ from wellspring.runtime.trusted_folder import (
     set_path_owner,
     write_file,
 )
+from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 
 DATABASE_ROLE = "enclave"
+SOCKET_NAME = ".s.PGSQL.5432"
+"""Name of the socket in its folder, by the default port."""
+_PROTOCOL_VERSION = 3 << 16
 # The only rule. No rule covers the superuser, so every login as superuser is rejected.
 HBA_RULES = f"local {DATABASE_ROLE} {DATABASE_ROLE} scram-sha-256\n"
 # Logged statements and error details would contain rows with personal data, so both are off.
@@ -194,14 +199,18 @@ def postgres_command(project: Project, programs: Path) -> list[str]:
     ]
 
 
-def is_postgres_ready(project: Project, programs: Path) -> bool:
-    """Return True if PostgreSQL accepts connections; does not log in."""
-    command = [str(programs / "pg_isready"), "-q", "-h", str(project.socket_path("postgres"))]
-    command += ["-U", DATABASE_ROLE, "-d", DATABASE_ROLE, "-t", "2"]
-    result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, env=service_environment(project, "postgres"), check=False
-    )
-    return result.returncode == 0
+def is_postgres_ready(server: ServerSocket) -> bool:
+    """Return True if PostgreSQL asks for a password, which it does when it accepts connections; does not log in.
+
+    server: with the folder of the socket, as for libpq.
+    """
+    parameters = f"user\0{DATABASE_ROLE}\0database\0{DATABASE_ROLE}\0\0".encode("ascii")
+    try:
+        with connect_unix_socket(server._replace(path=server.path / SOCKET_NAME), 2) as connection:
+            connection.sendall(struct.pack("!II", len(parameters) + 8, _PROTOCOL_VERSION) + parameters)
+            return connection.recv(1) == b"R"
+    except (OSError, Unavailable):
+        return False
 
 
 def remove_postgres_data(project: Project) -> None:

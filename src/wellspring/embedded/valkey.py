@@ -7,9 +7,10 @@ import secrets
 from pathlib import Path
 
 from wellspring.embedded.layout import write_secret_file
+from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges
-from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 
 WRITER_USER, READER_USER, PROBE_USER = "worker", "api", "probe"
 _ACL_RULES = {
@@ -66,14 +67,14 @@ def valkey_command(project: Project, program: Path) -> list[str]:
     return [str(program), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 
 
-def is_valkey_ready(path: Path) -> bool:
+def is_valkey_ready(server: ServerSocket) -> bool:
     """Return True if Valkey responds to PING, which it does when all rows are loaded."""
     try:
-        with connect_unix_socket(path, 2) as connection:
+        with connect_unix_socket(server, 2) as connection:
             connection.sendall(f"AUTH {PROBE_USER} any\r\nPING\r\n".encode())
             response = b""
             while response.count(b"\r\n") < 2 and (chunk := connection.recv(1024)):
                 response += chunk
             return response.endswith(b"+PONG\r\n")
-    except OSError:
+    except (OSError, Unavailable):
         return False

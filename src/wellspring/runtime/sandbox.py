@@ -80,27 +80,27 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes += [state / name for name in ("lake", "packs", "models")]
             journals = sorted(path.name for path in project.journals_dir.glob("worker*"))
             writes += [path for name in journals for path in _record_paths(project, name)]
-            writes += [project.jobs_dir / "locks", project.runtime_dir, service_temp_dir(project, "code")]
+            writes += [project.jobs_dir / "locks", service_temp_dir(project, "code")]
         case "enclave":
             # Of the ledger it reads which lines of its journal are packed, so that it may remove them.
             reads += [state / "run.json", project.ledger_dir, *_policy_paths(project)]
             # The resolver's file is often a link to a folder below /run; its neighbors replace it.
             reads.append(Path("/etc/resolv.conf").resolve().parent)
             writes += [project.enclave_dir, *_record_paths(project, "enclave")]
-            writes += [project.runtime_dir]
+            writes.append(project.socket_path("intake").parent)
         case "api":
             reads += [state / "run.json", project.models_dir, project.ledger_dir, *_policy_paths(project)]
             reads += [project.lake_dir / name for name in ("editions", "views")]
-            writes += [*_record_paths(project, "api"), project.runtime_dir]
+            writes += [*_record_paths(project, "api"), project.socket_path("api").parent]
         case "mlflow":
             writes += [state / "mlflow"]
         case "sequencer":
             reads += [state / "run.json", state / "service-keys", project.journals_dir]
             writes += [project.ledger_dir, *_record_paths(project, "sequencer")]
-            writes += [project.runtime_dir]
+            writes.append(project.socket_path("sequencer").parent)
         case "witness":
             reads += [state / "run.json", project.ledger_dir / "origin", project.ledger_dir / "vkey"]
-            writes += [project.root / project.witness.folder, project.runtime_dir]
+            writes += [project.root / project.witness.folder, project.socket_path("witness").parent]
         case "code":
             # A folder, because an editor replaces a file. Each piece of code may read less (`confine_project_code`).
             reads += [project.root, project.lake_dir]

@@ -21,13 +21,13 @@ SERVICE_SLOTS: Final[Mapping[str, int]] = {
     "postgres": 11,
     "code": 12,
 }
-"""Position of each service in the range of its project. A position is never given to another service."""
-_GROUP_SLOTS: Final[Mapping[str, int]] = {"project": 0, "sockets": 10, "lake": 14, "ledger": 15}
-"""Further groups: all services, those that create a socket, those that use files of the lake, and of the ledger."""
-_PROJECT_SLOT, _SOCKET_SLOT, _LAKE_SLOT, _LEDGER_SLOT = _GROUP_SLOTS.values()
+"""Position of each service in the range of its project. A position is never given to another service: 10 was one."""
+_GROUP_SLOTS: Final[Mapping[str, int]] = {"project": 0, "lake": 14, "ledger": 15}
+"""Further groups: all services, those that use files of the lake, and of the ledger."""
+_PROJECT_SLOT, _LAKE_SLOT, _LEDGER_SLOT = _GROUP_SLOTS.values()
 _GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
-    "keys": (_PROJECT_SLOT, _SOCKET_SLOT),
-    "enclave": (_PROJECT_SLOT, _LEDGER_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["vendor"]),
+    "keys": (_PROJECT_SLOT,),
+    "enclave": (_PROJECT_SLOT, _LEDGER_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["vendor"]),
     "worker": (
         _PROJECT_SLOT,
         _LEDGER_SLOT,
@@ -36,12 +36,12 @@ _GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
         SERVICE_SLOTS["sequencer"],
         SERVICE_SLOTS["code"],
     ),
-    "api": (_PROJECT_SLOT, _LAKE_SLOT, _LEDGER_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
-    "witness": (_PROJECT_SLOT, _LEDGER_SLOT, _SOCKET_SLOT),
+    "api": (_PROJECT_SLOT, _LAKE_SLOT, _LEDGER_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
+    "witness": (_PROJECT_SLOT, _LEDGER_SLOT),
     "vendor": (_PROJECT_SLOT,),
-    "valkey": (_PROJECT_SLOT, _SOCKET_SLOT),
+    "valkey": (_PROJECT_SLOT,),
     "mlflow": (_PROJECT_SLOT,),
-    "sequencer": (_PROJECT_SLOT, _LEDGER_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
+    "sequencer": (_PROJECT_SLOT, _LEDGER_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["witness"]),
     "postgres": (_PROJECT_SLOT,),
     "code": (_PROJECT_SLOT, _LAKE_SLOT),
 }

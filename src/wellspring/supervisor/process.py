@@ -90,7 +90,7 @@ class Supervisor:
             sftp.create_vendor_dirs(project, privileges)
             remaining.append(describe.describe_sftp())
         witness_process = describe.describe_python_server("witness", "witness")
-        witness_process.readiness_probe = lambda: responds_to_http(project.socket_path("witness"), "/vkey")
+        witness_process.readiness_probe = lambda: responds_to_http(witness_process.own_socket(), "/vkey")
         remaining.append(witness_process)
         if programs.valkey is not None:
             remaining.append(describe.describe_valkey(programs.valkey))
@@ -99,17 +99,17 @@ class Supervisor:
         for child in remaining:
             self._wait_until_ready(child)
         sequencer_process = describe.describe_python_server("sequencer", "sequencer", module="wellspring.sequencer")
-        sequencer_process.readiness_probe = lambda: responds_to_line(project.socket_path("sequencer"))
+        sequencer_process.readiness_probe = lambda: responds_to_line(sequencer_process.own_socket())
         sequencer_process.role, sequencer_process.needs = "sequencer", ("openbao",)
         self._start_process(sequencer_process)
         enclave_process = describe.describe_python_server("enclave", "intake", module="wellspring.enclave")
-        enclave_process.readiness_probe = lambda: responds_to_ping(project.socket_path("intake"))
+        enclave_process.readiness_probe = lambda: responds_to_ping(enclave_process.own_socket())
         enclave_process.role, enclave_process.needs = "enclave", ("openbao", "postgres")
         self._start_process(enclave_process)
         api_process = None
         if project.models is not None:
             api_process = describe.describe_python_server("api", "api", module="wellspring.api")
-            api_process.readiness_probe = lambda: responds_to_http(project.socket_path("api"), "/healthz")
+            api_process.readiness_probe = lambda: responds_to_http(api_process.own_socket(), "/healthz")
             api_process.role, api_process.needs = "api", ("openbao",)
             self._start_process(api_process)
         code_process = describe.describe_python_server("code", "code", module="wellspring.worker.project_code_server")
@@ -129,7 +129,9 @@ class Supervisor:
         """Create keys, roles, secrets and the enclave's database at the first start; OpenBao and initdb are running."""
         project, privileges = self.project, self._privileges
         self._report({"progress": "creating keys, roles and the enclave's database"})
-        openbao_process.wait_ready(self._deadline, probe=lambda: openbao.fetch_health(project) is not None)
+        openbao_process.wait_ready(
+            self._deadline, probe=lambda: openbao.fetch_health(openbao_process.own_socket()) is not None
+        )
         bootstrap = openbao_setup.OpenBaoBootstrap(project, privileges)
         openbao_process.wait_ready(self._deadline)
         bootstrap.configure_server()

@@ -29,7 +29,8 @@ def configure_worker(child: ManagedProcess, project: Project, credentials: Crede
         child.argv = [*command, "--listener", str(listener), "--credentials", str(channel)]
 
     child.before_start = inherit_sockets
-    child.readiness_probe = lambda: job_client.is_worker_ready(project)
+    # The supervisor itself listens, so the pid is in the answer; nobody else can bind a socket in its folder.
+    child.readiness_probe = lambda: job_client.is_worker_ready(project, child.pid)
 
 
 def configure_project_code(child: ManagedProcess, project: Project, privileges: ServicePrivileges) -> None:

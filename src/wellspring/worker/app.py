@@ -23,6 +23,7 @@ from wellspring.errors import Unavailable, WellspringError, format_error
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import build_argument_parser, harden_process, read_credential
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import open_clock
 from wellspring.trust.ledger.journal_key import JournalKey
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
@@ -96,7 +97,7 @@ def run_worker_service(
             acts=ActAuthorizer(
                 open_ledger_index(project),
                 integrate=RemoteSequencer(
-                    project.socket_path("sequencer"), "dispatcher", timeout=ACT_SECONDS
+                    find_server_socket(project, "sequencer"), "dispatcher", timeout=ACT_SECONDS
                 ).integrate,
                 step=step,
             ),

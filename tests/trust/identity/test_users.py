@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.builders.openbao import PASSWORD, Authenticator, keyserver
 from tests.builders.projects import login_with_credential
 from tests.builders.recording_step import RecordingStep
+from tests.builders.sockets import own_server
 from wellspring.embedded import openbao_setup
 from wellspring.embedded import users as enrollment
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity import users
 from wellspring.trust.identity.openbao import map_errors, open_client
 from wellspring.trust.identity.port import Principal
@@ -48,7 +50,9 @@ class Telephones:
         return self._expected[name]
 
     def login(self, name: str, *, steps: int = 0) -> str:
-        return login_user(self.project.socket_path("openbao"), name, PASSWORD, self.of(name).code(steps=steps)).token
+        return login_user(
+            find_server_socket(self.project, "openbao"), name, PASSWORD, self.of(name).code(steps=steps)
+        ).token
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def phones(project_value: Project) -> Telephones:
 
 
 def ask(project_value: Project, token: str, method: str, path: str, **values: Any) -> Any:
-    client = open_client(project_value.socket_path("openbao"), token)
+    client = open_client(find_server_socket(project_value, "openbao"), token)
     try:
         with map_errors(path):
             return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
@@ -78,7 +82,7 @@ def test_the_user_is_looked_up_in_openbao_and_signs_with_their_own_key(
 
 
 def test_a_code_works_once(project_value: Project, phones: Telephones) -> None:
-    socket, phone = project_value.socket_path("openbao"), phones.of("bo")
+    socket, phone = find_server_socket(project_value, "openbao"), phones.of("bo")
     # Of this half minute, and of the next one: clocks differ.
     for code in (phone.code(), phone.code(steps=1)):
         token = login_user(socket, "bo", PASSWORD, code).token
@@ -89,7 +93,7 @@ def test_a_code_works_once(project_value: Project, phones: Telephones) -> None:
 
 
 def test_whatever_is_wrong_the_refusal_says_the_same(project_value: Project, phones: Telephones) -> None:
-    socket, phone = project_value.socket_path("openbao"), phones.of("cy")
+    socket, phone = find_server_socket(project_value, "openbao"), phones.of("cy")
     output: set[str] = set()
     for name, password, code in (
         ("cy", "not " + PASSWORD, phone.code()),
@@ -200,13 +204,13 @@ def test_a_removed_user_cannot_act(project_value: Project, phones: Telephones) -
 
 def test_no_server_is_unavailable(project_value: Project) -> None:
     with pytest.raises(Unavailable):
-        login_user(project_value.runtime_dir / "nobody.sock", "ana", PASSWORD, "000000")
+        login_user(own_server(project_value.runtime_dir / "nobody.sock"), "ana", PASSWORD, "000000")
 
 
 def test_a_token_is_not_shown_and_nothing_of_a_login_stands_in_a_file(
     project_value: Project, phones: Telephones
 ) -> None:
-    token = login_user(project_value.socket_path("openbao"), "hal", PASSWORD, phones.of("hal").code())
+    token = login_user(find_server_socket(project_value, "openbao"), "hal", PASSWORD, phones.of("hal").code())
     assert token.token not in repr(token)
     with resume_session(project_value, token.token):
         pass

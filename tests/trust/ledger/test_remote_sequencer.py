@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.sockets import own_server
 from wellspring.errors import Unavailable
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
 
 def test_without_a_sequencer_nothing_is_claimed(tmp_path: Path):
-    sequencer = RemoteSequencer(tmp_path / "none.sock", "worker")
+    sequencer = RemoteSequencer(own_server(tmp_path / "none.sock"), "worker")
     for request in (sequencer.integrate, sequencer.read_status):
         with pytest.raises(Unavailable, match="the sequencer does not respond") as raised:
             request()
@@ -27,4 +28,4 @@ def test_a_sequencer_that_ends_before_it_responds_is_unavailable():
         listener.listen(1)
         listener.shutdown(socket.SHUT_RDWR)
         with pytest.raises(Unavailable):
-            RemoteSequencer(path, "worker").integrate()
+            RemoteSequencer(own_server(path), "worker").integrate()

@@ -12,6 +12,7 @@ from tests.builders.checkpoints import LEAVES, LOG, checkpoint
 from tests.builders.ledger import Ledger
 from tests.builders.merkle import subproof
 from tests.builders.recording_step import FixedClock
+from tests.builders.sockets import own_server
 from wellspring.errors import Unavailable
 from wellspring.trust.ledger.witness import LocalWitness, RemoteWitness, WitnessServer
 
@@ -37,7 +38,7 @@ def server(short: Path) -> Iterator[WitnessServer]:
 
 
 def test_socket_responses_follow_the_witness_protocol(server: WitnessServer):
-    remote = RemoteWitness(server.path)
+    remote = RemoteWitness(own_server(server.path))
     assert remote.verifier_key() == server.witness.verifier_key()
     answer = remote.add_checkpoint(0, [], checkpoint(LEAVES[:7]))
     assert answer.status == 200
@@ -86,7 +87,7 @@ def test_it_speaks_the_types_of_the_specification(server: WitnessServer):
 
 
 def test_the_sequencer_asks_it(server: WitnessServer, short: Path):
-    remote = RemoteWitness(server.path)
+    remote = RemoteWitness(own_server(server.path))
     ledger = Ledger(short, witness=remote)
     ledger.write(3)
     assert ledger.sequencer.integrate().size == 3
@@ -99,7 +100,7 @@ def test_the_sequencer_asks_it(server: WitnessServer, short: Path):
 
 def test_a_witness_that_is_not_there_is_unavailable(short: Path):
     with pytest.raises(Unavailable, match="does not respond"):
-        RemoteWitness(short / "nothing.sock", timeout=1).verifier_key()
+        RemoteWitness(own_server(short / "nothing.sock"), timeout=1).verifier_key()
 
 
 def test_a_socket_that_was_left_behind_is_replaced(short: Path):

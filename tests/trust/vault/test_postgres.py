@@ -183,7 +183,7 @@ def test_a_lost_connection_is_made_again(store: VaultStore) -> None:
 
 def test_a_wrong_password_is_not_in_the_error(server: Database) -> None:
     with pytest.raises(Unavailable) as error:
-        VaultStore(host=str(server.host), user="enclave", password="not-this-one", database="enclave")
+        VaultStore(server.server, user="enclave", password="not-this-one", database="enclave")
     assert "not-this-one" not in error.value.what + error.value.fix
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.builders import drops
 from tests.builders.drops import admission_counts
+from tests.builders.sockets import own_server
 from tests.builders.vault_messages import DROP, NOON
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
 from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
@@ -43,7 +44,7 @@ def serve() -> Iterator[Serve]:
 
             threads.append(threading.Thread(target=run))
             threads[-1].start()
-            return EnclaveClient(Path(folder) / "intake.sock", idle_timeout=5)
+            return EnclaveClient(own_server(Path(folder) / "intake.sock"), idle_timeout=5)
 
         yield start
         for thread in threads:
@@ -139,4 +140,4 @@ def test_an_enclave_that_dies_is_unavailable(serve: Serve) -> None:
 
 def test_no_enclave_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="does not respond"):
-        EnclaveClient(tmp_path / "intake.sock").list_files("clearinghouse")
+        EnclaveClient(own_server(tmp_path / "intake.sock")).list_files("clearinghouse")

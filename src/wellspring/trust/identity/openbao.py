@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import NotFound, Refused, Unavailable
-from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.trust.identity.port import Principal
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ REQUEST_TIMEOUT = 15.0
 RENEW_FRACTION = 1 / 3
 
 
-def open_client(socket: Path, token: str = "") -> hvac.Client:
+def open_client(socket: ServerSocket, token: str = "") -> hvac.Client:
     """Open an OpenBao client on this socket; without a token it can only log in.
 
     The empty token is passed explicitly: otherwise hvac reads one from the environment or from ~/.vault-token.
@@ -30,8 +29,8 @@ def open_client(socket: Path, token: str = "") -> hvac.Client:
     return hvac.Client(url="http://openbao", token=token, session=_open_unix_session(socket), timeout=REQUEST_TIMEOUT)
 
 
-def _open_unix_session(path: Path) -> requests.Session:
-    """Create an HTTP session over a Unix socket."""
+def _open_unix_session(server: ServerSocket) -> requests.Session:
+    """Create an HTTP session over a Unix socket, the server of which is checked at each connect."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection
@@ -39,7 +38,7 @@ def _open_unix_session(path: Path) -> requests.Session:
 
     class Connection(HTTPConnection):
         def connect(self) -> None:
-            self.sock = connect_unix_socket(path, REQUEST_TIMEOUT)
+            self.sock = connect_unix_socket(server, REQUEST_TIMEOUT)
 
     class Pool(HTTPConnectionPool):
         def _new_conn(self) -> Any:
@@ -91,7 +90,7 @@ class OpenBaoSession:
 
     def __init__(
         self,
-        socket: Path,
+        socket: ServerSocket,
         token: str,
         principal: Principal,
         *,
@@ -152,7 +151,7 @@ class OpenBaoSession:
 
 
 def login_service(
-    socket: Path, *, role_id: str, wrapped_secret_id: str, on_lost: Callable[[], None] | None = None
+    socket: ServerSocket, *, role_id: str, wrapped_secret_id: str, on_lost: Callable[[], None] | None = None
 ) -> OpenBaoSession:
     """Unwrap the secret-id and log in with it; both are single-use. on_lost: see OpenBaoSession.
 

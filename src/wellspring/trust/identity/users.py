@@ -11,11 +11,12 @@ import hashlib
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import PROJECT_FILE, Project
+from wellspring.runtime.server_sockets import find_server_socket
+from wellspring.runtime.unix_socket import ServerSocket
 from wellspring.trust.identity.openbao import map_errors, open_client
 from wellspring.trust.identity.port import Principal
 
@@ -68,7 +69,7 @@ def public_key_id(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
-def login_user(socket: Path, name: str, password: str, code: str) -> UserToken:
+def login_user(socket: ServerSocket, name: str, password: str, code: str) -> UserToken:
     """Log a user in. A code is valid once, for its 30 seconds and one time step before and after.
 
     Raises Refused, without revealing which of the three was wrong; Unavailable if the server does not respond.
@@ -107,7 +108,7 @@ def resume_session(project: Project, token: str) -> Generator[LoggedInUser]:
     Raises Refused for a token that was used, expired or does not belong to a user, and for a user who is not in
     wellspring.toml; Unavailable if the server does not respond.
     """
-    client = open_client(project.socket_path("openbao"), token)
+    client = open_client(find_server_socket(project, "openbao"), token)
     try:
         yield LoggedInUser(client, _lookup_principal(client, project))
     finally:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 from wellspring.errors import Unavailable, decode_error
-from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.trust.ledger.tree import SignedCheckpoint
 
 MAX_REQUEST_BYTES = 4096
@@ -53,7 +52,7 @@ class RemoteSequencer:
     timeout: seconds that an integration may take.
     """
 
-    def __init__(self, socket: Path, service: str, *, timeout: float = _INTEGRATE_TIMEOUT) -> None:
+    def __init__(self, socket: ServerSocket, service: str, *, timeout: float = _INTEGRATE_TIMEOUT) -> None:
         self._socket = socket
         self._service = service
         self._timeout = timeout
@@ -89,7 +88,8 @@ class RemoteSequencer:
                     response = json.loads(lines.readline())
         except (OSError, ValueError) as exc:
             raise Unavailable(
-                f"the sequencer does not respond at {self._socket} ({type(exc).__name__})", fix="run `wellspring up`"
+                f"the sequencer does not respond at {self._socket.path} ({type(exc).__name__})",
+                fix="run `wellspring up`",
             ) from None
         message = cast("dict[str, Any]", response)
         if "error" in message:

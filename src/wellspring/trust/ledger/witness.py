@@ -12,7 +12,7 @@ from typing import Any
 
 from wellspring.errors import Unavailable, WellspringError
 from wellspring.records.clock import Clock, SystemClock
-from wellspring.runtime.unix_socket import UnixHTTPConnection
+from wellspring.runtime.unix_socket import ServerSocket, UnixHTTPConnection
 from wellspring.trust.ledger.cosigner import CosignResponse, LocalWitness, register_log
 from wellspring.trust.ledger.tree import encode_hashes
 from wellspring_verify import notes
@@ -96,7 +96,7 @@ class _WitnessHandler(BaseHTTPRequestHandler):
 class RemoteWitness:
     """A witness behind a Unix socket. Its methods raise Unavailable if it does not respond."""
 
-    def __init__(self, socket: Path, *, timeout: float = _TIMEOUT_SECONDS) -> None:
+    def __init__(self, socket: ServerSocket, *, timeout: float = _TIMEOUT_SECONDS) -> None:
         self._socket = socket
         self._timeout = timeout
 
@@ -115,7 +115,7 @@ class RemoteWitness:
             cosign_response = CosignResponse(response.status, response.read(_MAX_BODY_BYTES))
         except (OSError, http.client.HTTPException) as exc:
             raise Unavailable(
-                f"the witness does not respond at {self._socket} ({type(exc).__name__})", fix="run `wellspring up`"
+                f"the witness does not respond at {self._socket.path} ({type(exc).__name__})", fix="run `wellspring up`"
             ) from exc
         finally:
             connection.close()

@@ -16,7 +16,8 @@ from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import Drop, QuarantineCount
 from wellspring.records.record import Digest
-from wellspring.runtime.unix_socket import has_unread_data
+from wellspring.runtime.unix_socket import ServerSocket, has_unread_data
+from wellspring.trust.vault.postgres_connection import connect_postgres
 from wellspring.trust.vault.postgres_schema import FINISHED_FILES, UNFINISHED_DROPS, VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
@@ -39,8 +40,14 @@ if TYPE_CHECKING:
 class VaultStore:
     """The database. password: from the enclave's own secrets. Thread-safe; transactions run one at a time."""
 
-    def __init__(self, *, host: str, user: str, password: str, database: str) -> None:
-        self._options: dict[str, Any] = {"host": host, "user": user, "password": password, "dbname": database}
+    def __init__(self, server: ServerSocket, *, user: str, password: str, database: str) -> None:
+        self._server = server
+        self._options = {
+            "user": user,
+            "password": password,
+            "dbname": database,
+            "application_name": "wellspring enclave",
+        }
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         with self._transaction() as connection:
@@ -331,7 +338,6 @@ class VaultStore:
     @contextmanager
     def _transaction(self) -> Generator[psycopg.Connection[dict[str, Any]]]:
         import psycopg
-        from psycopg.rows import dict_row
 
         with self._lock:
             try:
@@ -340,13 +346,7 @@ class VaultStore:
                     # The server has ended it, as it does when it restarts.
                     connection.close()
                 if connection is None or connection.closed:
-                    connection = self._connection = psycopg.Connection[dict[str, Any]].connect(
-                        **self._options,
-                        connect_timeout=5,
-                        autocommit=True,
-                        application_name="wellspring enclave",
-                        row_factory=dict_row,
-                    )
+                    connection = self._connection = connect_postgres(self._server, self._options)
                 with connection.transaction():
                     yield connection
             except (psycopg.OperationalError, psycopg.InterfaceError) as exc:

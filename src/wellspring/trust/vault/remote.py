@@ -5,14 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable, decode_error
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
-from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 
@@ -26,18 +25,18 @@ _IDLE_TIMEOUT = 900.0
 class EnclaveClient:
     """A client of IntakeService (at intake.sock) and of `tokenize_values` (at vault.sock).
 
-    path: of the socket. idle_timeout: seconds without a frame from the enclave before the call fails. current_trace:
+    idle_timeout: seconds without a frame from the enclave before the call fails. current_trace:
     returns the trace that the enclave continues; without it, each call has a trace of its own.
     """
 
     def __init__(
         self,
-        path: Path,
+        socket: ServerSocket,
         *,
         idle_timeout: float = _IDLE_TIMEOUT,
         current_trace: Callable[[], str] | None = None,
     ) -> None:
-        self._path = path
+        self._socket = socket
         self._idle_timeout = idle_timeout
         self._current_trace = current_trace
 
@@ -140,9 +139,11 @@ class EnclaveClient:
         if self._current_trace is not None:
             request = {**request, "trace": self._current_trace()}
         try:
-            connection = connect_unix_socket(self._path, _CONNECT_TIMEOUT)
+            connection = connect_unix_socket(self._socket, _CONNECT_TIMEOUT)
         except PermissionError:
-            raise Refused(f"this user may not use the enclave's socket {self._path.name}", fix=_ASK_OWNER_FIX) from None
+            raise Refused(
+                f"this user may not use the enclave's socket {self._socket.path.name}", fix=_ASK_OWNER_FIX
+            ) from None
         except OSError:
             raise Unavailable("the enclave does not respond", fix="run `wellspring up`") from None
         with ExitStack() as resources:

@@ -1,13 +1,13 @@
 """The adapter opens the socket of the embedded server, and names the packages that it imports."""
 
 import asyncio
-import shutil
 import socket
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.builders import sockets
 from tests.builders.feature_views import view, views
 from tests.builders.projects import minimal_config
 from wellspring.errors import Unavailable
@@ -37,14 +37,14 @@ def test_the_reader_waits_as_long_as_the_project_says(tmp_path: Path):
             await reader.get_live()
         await reader.close()
 
-    path.parent.mkdir()
+    sockets.create_socket_folders(project)
     try:
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(path))
             silent.listen()
             asyncio.run(ask())
     finally:
-        shutil.rmtree(path.parent)
+        sockets.remove_socket_folders(project)
 
 
 def test_it_names_the_packages_that_it_imports():

@@ -9,6 +9,7 @@ import pytest
 
 from tests.builders.feature_views import edition, rows, token
 from tests.builders.online_rows import ALL, ANN, MEMBERS, member_rows
+from tests.builders.sockets import own_server
 from tests.builders.valkey import PASSWORD, USER, Valkey
 from wellspring.errors import Unavailable
 from wellspring.stores.online.feast_codec import RowCodec
@@ -99,10 +100,10 @@ def test_closing_the_reader_fails_pending_calls(store: Valkey):
 
 
 def test_a_wrong_password_error_omits_the_password(store: Valkey):
-    writer = RedisWriter(store.socket, "acme", user=USER, password="a-wrong-one")
+    writer = RedisWriter(own_server(store.socket), "acme", user=USER, password="a-wrong-one")
     with pytest.raises(Unavailable) as refused:
         writer.get_live()
-    reader = RedisReader(store.socket, ALL, user=USER, password="a-wrong-one", deadline=60)
+    reader = RedisReader(own_server(store.socket), ALL, user=USER, password="a-wrong-one", deadline=60)
 
     async def ask() -> None:
         await reader.get_rows([("member_history", ANN)])

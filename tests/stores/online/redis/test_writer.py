@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders.feature_views import edition, rows, token, view
 from tests.builders.online_rows import ANN, MEMBERS, member_rows
+from tests.builders.sockets import own_server
 from tests.builders.valkey import PASSWORD, USER, Valkey
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.stores.online.feast_codec import RowCodec
@@ -17,7 +18,7 @@ from wellspring.stores.online.redis.writer import RedisWriter
 @pytest.mark.parametrize("key", ["123-45-6789", token(1) + "\n", None, ""])
 def test_only_tokens_are_ever_written_as_keys(key: str | None):
     # There is no server: a refusal comes before the first byte.
-    writer = RedisWriter(Path("nowhere.sock"), "acme", user="worker", password="x")
+    writer = RedisWriter(own_server(Path("nowhere.sock")), "acme", user="worker", password="x")
     with pytest.raises(Refused) as result:
         writer.write_rows(view(), rows(view(), [{"member_id": token(1)}, {"member_id": key}]), edition())
     assert not key or key not in result.value.what + result.value.fix

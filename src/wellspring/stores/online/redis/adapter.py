@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wellspring.project import FeatureSettings, Project
 from wellspring.records.features import FeatureViews
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin, online_namespace
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
@@ -13,13 +14,15 @@ _SERVER = "valkey"
 
 def _open_writer(project: Project, login: StoreLogin) -> RedisWriter:
     return RedisWriter(
-        project.socket_path(_SERVER), online_namespace(project.name), user=login.user, password=login.password
+        find_server_socket(project, _SERVER), online_namespace(project.name), user=login.user, password=login.password
     )
 
 
 def _open_reader(project: Project, views: FeatureViews, login: StoreLogin) -> RedisReader:
     deadline = (project.features or FeatureSettings()).read_seconds
-    return RedisReader(project.socket_path(_SERVER), views, user=login.user, password=login.password, deadline=deadline)
+    return RedisReader(
+        find_server_socket(project, _SERVER), views, user=login.user, password=login.password, deadline=deadline
+    )
 
 
 REDIS = OnlineStoreAdapter(

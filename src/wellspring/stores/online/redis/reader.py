@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from wellspring.errors import NotFound, Unavailable, suggest_name
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.runtime.unix_socket import ServerSocket, check_server
 from wellspring.stores.online.feast_codec import RowCodec
 from wellspring.stores.online.port import LiveMarker, online_namespace
 from wellspring.stores.online.redis.connection import (
@@ -29,7 +31,7 @@ class RedisReader:
 
     def __init__(
         self,
-        socket: Path,
+        server: ServerSocket,
         views: FeatureViews,
         *,
         user: str,
@@ -39,7 +41,7 @@ class RedisReader:
         max_pending: int = 10_000,
     ) -> None:
         namespace = online_namespace(views.project, tenant)
-        self._socket = socket
+        self._server = server
         self._credentials = (user, password)
         self._deadline = deadline
         self._max_pending = max_pending
@@ -131,9 +133,9 @@ class RedisReader:
     async def _connect(self) -> RedisConnection:
         user, password = self._credentials
         try:
-            _, connection = await asyncio.get_running_loop().create_unix_connection(RedisConnection, str(self._socket))
+            connection = await self._open_connection()
         except OSError as exc:
-            message = f"the online store at {self._socket} does not respond ({type(exc).__name__})"
+            message = f"the online store at {self._server.path} does not respond ({type(exc).__name__})"
             raise Unavailable(message, fix=START_HINT) from None
         login = encode_redis_command(b"AUTH", user.encode(), password.encode())
         try:
@@ -142,6 +144,20 @@ class RedisReader:
                 raise error_from_reply(reply)
         except (asyncio.CancelledError, Unavailable):
             connection.close()
+            raise
+        return connection
+
+    async def _open_connection(self) -> RedisConnection:
+        """Connect, and check who listens before anything is sent. Raises OSError, Unavailable."""
+        loop = asyncio.get_running_loop()
+        connected_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected_socket.setblocking(False)
+            await loop.sock_connect(connected_socket, os.fspath(self._server.path))
+            check_server(connected_socket, self._server)
+            _, connection = await loop.create_unix_connection(RedisConnection, sock=connected_socket)
+        except BaseException:
+            connected_socket.close()
             raise
         return connection
 

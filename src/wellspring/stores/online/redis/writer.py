@@ -7,11 +7,11 @@ here: each holds its edition, and the marker holds the live edition.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import Unavailable
@@ -20,6 +20,7 @@ from wellspring.records.instants import to_epoch_micros
 from wellspring.records.lake import Edition
 from wellspring.records.record import Digest
 from wellspring.records.tokens import TOKEN_PATTERN
+from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.stores.online.feast_codec import RowCodec
 from wellspring.stores.online.port import LiveMarker, WriteResult, token_required
 from wellspring.stores.online.redis.connection import START_HINT, error_from_reply
@@ -38,22 +39,33 @@ _SCRIPTS_PER_BATCH = 20
 class RedisWriter:
     """Write and read rows synchronously. namespace: part of each Redis key. timeout: seconds for one round trip."""
 
-    def __init__(self, socket: Path, namespace: str, *, user: str, password: str, timeout: float = 10.0) -> None:
-        from redis import Redis
+    def __init__(
+        self, server: ServerSocket, namespace: str, *, user: str, password: str, timeout: float = 10.0
+    ) -> None:
+        from redis import ConnectionPool, Redis
         from redis.backoff import NoBackoff
+        from redis.connection import UnixDomainSocketConnection
         from redis.retry import Retry
 
+        class CheckedConnection(UnixDomainSocketConnection):
+            def _connect(self) -> socket.socket:
+                return connect_unix_socket(server, timeout)
+
         self._namespace = namespace
-        self._socket = socket
+        self._socket = server.path
         # One retry, for a connection that the store closed while it was idle; a repeated write changes nothing.
-        self._redis: Redis = Redis(
-            unix_socket_path=str(socket),
+        # The type stub of redis knows connections over TCP only.
+        checked_connection: Any = CheckedConnection
+        pool = ConnectionPool(
+            connection_class=checked_connection,
+            path=str(server.path),
             username=user,
             password=password,
             socket_timeout=timeout,
             retry=Retry(NoBackoff(), 1),
             protocol=2,
         )
+        self._redis: Redis = Redis.from_pool(pool)
 
     def close(self) -> None:
         """Close the connection."""
