@@ -12,7 +12,7 @@ from tests.builders import projects
 from wellspring.embedded import layout, postgres
 from wellspring.embedded.control_socket import request_credential
 from wellspring.embedded.packages import check_installed
-from wellspring.errors import Unavailable
+from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import read_run_state
@@ -143,3 +143,13 @@ def test_before_it_runs_it_is_not_ready():
     with projects.create_project() as bare:
         bare.state_dir.mkdir()
         assert not postgres.is_postgres_ready(find_server_socket(bare, "postgres"))
+
+
+def test_a_machine_that_lets_nobody_mount_names_the_package():
+    code = "import sys; sys.exit('no private passwd file: Operation not permitted')"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with projects.create_project() as bare:
+        setup = postgres.PostgresSetup(bare, detect_privileges(bare), check_installed(bare).postgres)
+        with pytest.raises(Refused) as error:
+            postgres.finish_initdb(bare, setup, process, "a-password")
+    assert "make system" in error.value.fix

@@ -68,7 +68,7 @@ def targets(project: ProjectFixture) -> Iterator[dict[str, Any]]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             free_port = free.getsockname()[1]
         yield {
-            "sockets": [str(path) for path in project.project.runtime_dir.iterdir() if path.is_socket()],
+            "sockets": [str(path) for path in project.project.runtime_dir.rglob("*") if path.is_socket()],
             "ports": [server.getsockname()[1]],
             "free_ports": [free_port],
             "keys": [str(state / "seal.key"), str(state / "supervisor.key"), str(project.root / "wellspring.toml")],

@@ -282,3 +282,62 @@ def test_a_kernel_without_landlock_is_reported(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(landlock, "syscall", lambda *_: -1)
         assert "no Landlock" in sandbox.confine_process(project, role="worker")
         assert "no Landlock" in sandbox.describe_separation(project)
+
+
+READ_EACH = 'for path do if head -c 1 "$path" >/dev/null 2>&1; then echo open; else echo closed; fi; done'
+
+
+def read_as_program(
+    project: Project, service: sandbox.ProgramService, paths: list[Path], *, confined: bool
+) -> list[str]:
+    """Try to read files in the place of a service's program, with the capability to read any file."""
+    granted = detect_privileges(project)._replace(closed_folders=True)
+    rules = sandbox.file_rules_for_program(project, service, ()) if confined else None
+    argv = granted.command_for(service, ["/bin/sh", "-c", READ_EACH, "sh", *map(str, paths)], rules)
+    return subprocess.run(argv, capture_output=True, text=True, check=True, cwd="/").stdout.split()
+
+
+@needs_landlock
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a service the capability")
+@pytest.mark.parametrize("service", ["keys", "postgres", "valkey"])
+def test_a_program_with_the_capability_reads_nothing_but_its_own_files(service: sandbox.ProgramService):
+    with projects.create_project() as project, projects.create_project() as neighbor:
+        granted = detect_privileges(project)
+        for each_project in (project, neighbor):
+            each_project.state_dir.mkdir()
+            layout.create_folders(each_project, granted)
+            each_project.root.chmod(0o700)
+        layout.create_runtime_dir(project, granted)
+        state, own_folder = project.state_dir, "openbao" if service == "keys" else service
+        own = [state / own_folder / "data", state / "tmp" / service / "file"]
+        own += [state / "seal.key"] if service == "keys" else []
+        others = [
+            state / name / "file" for name in ("enclave", "openbao", "postgres", "valkey", "ledger", "lake", "mlflow")
+        ]
+        others += [
+            state / "seal.key",
+            state / "supervisor.key",
+            project.root / "witness/key",
+            project.root / "wellspring.toml",
+        ]
+        others += [neighbor.state_dir / "enclave/file", neighbor.state_dir / own_folder / "file", Path("/etc/shadow")]
+        others = [path for path in others if path not in own and path.parent != state / own_folder]
+        for path in (*own, *others):
+            if not path.exists():
+                path.write_bytes(b"x")
+                path.chmod(0o600)
+        others += [path for path in Path("/dev").iterdir() if path.is_block_device()][:1]
+        try:
+            # Without the rules the capability opens all of them.
+            paths = [*own, *others]
+            assert read_as_program(project, service, paths, confined=False) == ["open"] * len(paths)
+            expected = ["open"] * len(own) + ["closed"] * len(others)
+            assert read_as_program(project, service, paths, confined=True) == expected
+        finally:
+            layout.remove_runtime_dir(project)
+
+
+def test_no_rule_of_a_program_opens_a_folder_above_the_project():
+    with projects.create_project() as project:
+        rules = sandbox.file_rules_for_program(project, "valkey", (project.root.parent, Path("/")))
+        assert not [path for path in (*rules.readable, *rules.writable) if project.root.is_relative_to(path)]

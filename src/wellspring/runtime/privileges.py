@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -12,6 +13,17 @@ from typing import Literal, NamedTuple
 from wellspring.project import Project
 from wellspring.runtime.service_users import ServiceUsers, read_service_users
 from wellspring.runtime.trusted_folder import FileOwner, set_path_owner
+
+
+class FileRules(NamedTuple):
+    """What a program that is not ours may open; everything else is denied by Landlock before it starts.
+
+    passwd_file: the file that it sees as /etc/passwd, which only root can arrange; None for the machine's.
+    """
+
+    readable: tuple[Path, ...]
+    writable: tuple[Path, ...]
+    passwd_file: Path | None = None
 
 
 class ServicePrivileges(NamedTuple):
@@ -29,17 +41,24 @@ class ServicePrivileges(NamedTuple):
     def uid_of(self, service: str) -> int:
         return self.users.uid_of(service) if self.separation == "user" else os.geteuid()
 
-    def command_for(self, service: str, argv: Sequence[str]) -> list[str]:
-        """Return the command line that runs argv as the service, and kills it when its parent dies."""
-        users = self.users
-        return self.command_as(users.uid_of(service), users.gid_of(service), users.groups_of(service), argv)
+    def command_for(self, service: str, argv: Sequence[str], files: FileRules | None = None) -> list[str]:
+        """Return the command line that runs argv as the service, and kills it when its parent dies.
 
-    def command_as(self, uid: int, gid: int, groups: Sequence[int], argv: Sequence[str]) -> list[str]:
-        """Return the command line that runs argv as a user, and kills it when its parent dies."""
+        files: of a program that does not confine itself.
+        """
+        users = self.users
+        return self.command_as(users.uid_of(service), users.gid_of(service), users.groups_of(service), argv, files)
+
+    def command_as(
+        self, uid: int, gid: int, groups: Sequence[int], argv: Sequence[str], files: FileRules | None = None
+    ) -> list[str]:
+        """Return the command line that runs argv as a user, and kills it when its parent dies. files: `command_for`."""
         separate = self.separation == "user"
         group_list = ",".join(map(str, groups))
-        if self.setpriv_path is None:
+        if self.setpriv_path is None or files is not None:
             shim = [sys.executable, "-S", str(Path(__file__).with_name("setpriv.py"))]
+            if files is not None:
+                shim += ["--files", _encode_rules(files)]
             if separate:
                 shim += [str(uid), str(gid), group_list, str(int(self.closed_folders))]
             return [*shim, "--", *argv]
@@ -68,6 +87,17 @@ class ServicePrivileges(NamedTuple):
     def set_owner(self, path: Path, service: str | None, mode: int, *, group: str | None = None) -> None:
         """Make a service the owner of a path and set its mode; no link is followed. service, group: as `owner_of`."""
         set_path_owner(path, mode, self.owner_of(service, group=group))
+
+
+def _encode_rules(files: FileRules) -> str:
+    """Encode rules for setpriv.py."""
+    return json.dumps(
+        {
+            "readable": [str(path) for path in files.readable],
+            "writable": [str(path) for path in files.writable],
+            "passwd": "" if files.passwd_file is None else str(files.passwd_file),
+        }
+    )
 
 
 def detect_privileges(project: Project) -> ServicePrivileges:

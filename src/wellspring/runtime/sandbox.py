@@ -10,12 +10,14 @@ from typing import Literal
 
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.landlock import read_abi_version, restrict_files
-from wellspring.runtime.privileges import detect_privileges, service_temp_dir
+from wellspring.runtime.privileges import FileRules, detect_privileges, service_temp_dir
 from wellspring.runtime.seccomp import describe_seccomp, restrict_system_calls
 from wellspring.runtime.service_users import uid_range_path
 
 SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor", "code"]
 
+ProgramService = Literal["keys", "postgres", "valkey"]
+"""The services that run a program of others, which does not confine itself."""
 SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 CODE_SYSTEM_PATHS = (
     *("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"),
@@ -24,6 +26,32 @@ CODE_SYSTEM_PATHS = (
     *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup", "/sys/kernel/mm"),
 )
 """What code of the project may read of the system: libraries, its own process, and the figures of the machine."""
+
+
+_PROGRAM_SYSTEM_PATHS = (
+    *(f"/usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libexec", "share", "local/lib")),
+    *("/lib", "/lib64", "/lib32", "/bin", "/proc"),
+    *(f"/etc/{name}" for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "passwd", "group")),
+    *(f"/etc/{name}" for name in ("nsswitch.conf", "hosts", "host.conf", "resolv.conf", "gai.conf", "ssl/openssl.cnf")),
+    *("/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+)
+
+
+def file_rules_for_program(project: Project, service: ProgramService, program_paths: Sequence[Path]) -> FileRules:
+    """Return what a program that is not ours may open. program_paths: the program and its own libraries and data."""
+    state = project.state_dir
+    reads = [*map(Path, _PROGRAM_SYSTEM_PATHS), *program_paths]
+    # A rule applies to everything below its path: one above the project would open all of it.
+    reads = [path for path in reads if not project.root.is_relative_to(path)]
+    match service:
+        case "keys":
+            reads.append(state / "seal.key")
+            writes = [state / "openbao", project.socket_path("openbao").parent]
+        case "postgres":
+            writes = [state / "postgres", project.socket_path("postgres")]
+        case "valkey":
+            writes = [state / "valkey", project.socket_path("valkey").parent]
+    return FileRules(tuple(reads), (*writes, service_temp_dir(project, service)))
 
 
 def confine_process(project: Project, *, role: SandboxRole, readable: Sequence[Path] = ()) -> str:

@@ -1,10 +1,15 @@
-"""Replace util-linux's setpriv: change the user, keep one capability, die with the parent, run a program.
+"""Replace setpriv of util-linux: change the user, restrict files, keep one capability, die with the parent, exec.
 
-Run as a script, never imported: `setpriv.py [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`
+Run as a script, never imported: `setpriv.py [--files RULES] [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`.
+RULES: JSON {"readable": [path], "writable": [path], "passwd": path or ""}. CLOSED: 1 for the capability to read files
+that are closed to the user; with rules, the program gets it only if the kernel enforces them.
 """
 
 import ctypes
+import json
 import os
+import pathlib
+import runpy
 import shutil
 import signal
 import struct
@@ -14,18 +19,26 @@ PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMB
 NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION_3 = 0x20080522
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 
 
 def main(arguments: list[str]) -> None:
     """Change the user as the arguments say, then run the program; it returns only by raising."""
     separator = arguments.index("--")
     identity, program = arguments[:separator], arguments[separator + 1 :]
+    rules = None
+    if identity[:1] == ["--files"]:
+        rules, identity = json.loads(identity[1]), identity[2:]
     # Look it up first: afterwards the files of this interpreter may be inaccessible.
     program_path = shutil.which(program[0])
     if program_path is None:
         raise SystemExit(f"{program[0]} cannot be run")
+    landlock = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "landlock.py")) if rules else {}
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getppid()
+    if rules and rules["passwd"]:
+        mount_passwd_file(libc, rules["passwd"])
+    capability_mask = 0
     if identity:
         uid, gid = int(identity[0]), int(identity[1])
         capability_mask = 1 << CAP_DAC_READ_SEARCH if identity[3] == "1" else 0
@@ -39,13 +52,33 @@ def main(arguments: list[str]) -> None:
         header = struct.pack("<Ii", CAPABILITY_VERSION_3, 0)
         if libc.capset(header, struct.pack("<6I", capability_mask, capability_mask, capability_mask, 0, 0, 0)) != 0:
             raise OSError(ctypes.get_errno(), "capset")
-        if capability_mask and libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
+    if rules:
+        paths = {name: [pathlib.Path(path) for path in rules[name]] for name in ("readable", "writable")}
+        reason = landlock["restrict_files"](**paths)
+        if reason and capability_mask:
+            raise SystemExit(
+                f"{program[0]} may read no closed folder, because it cannot be confined: {reason}. "
+                "Move the project, and the environment of its interpreter, to folders that other users may enter"
+            )
+        if reason:
+            print(f"not confined: {reason}", file=sys.stderr, flush=True)
+    if capability_mask and libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
     # After the change of user, which clears this setting.
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit("the parent process has ended")
     os.execv(program_path, program)  # noqa: S606 (no shell)
+
+
+def mount_passwd_file(libc: ctypes.CDLL, path: str) -> None:
+    """Show this process and its children another passwd file, in a mount namespace of their own. Needs root."""
+    if (
+        libc.unshare(CLONE_NEWNS) != 0
+        or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0
+        or libc.mount(os.fsencode(path), b"/etc/passwd", None, MS_BIND, None) != 0
+    ):
+        raise SystemExit(f"no private passwd file: {os.strerror(ctypes.get_errno())}")
 
 
 if __name__ == "__main__":

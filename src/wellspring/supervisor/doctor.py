@@ -215,6 +215,12 @@ def _check_machine(project: Project) -> Iterator[HealthCheck]:
     fix = "" if free > _MIN_FREE_BYTES else "free some disk space: the servers and the lake need 2 GiB"
     yield HealthCheck(free > _MIN_FREE_BYTES, f"{free // 1024**2:,} MiB of disk are free", fix)
     privileges = detect_privileges(project)
+    if privileges.closed_folders and sandbox.read_abi_version() < 1:
+        yield HealthCheck(
+            False,
+            "OpenBao, PostgreSQL and Valkey may read no closed folder: this kernel has no Landlock to confine them",
+            "move the project, and the environment of its interpreter, to folders that other users may enter",
+        )
     separation_note = sandbox.describe_separation(project)
     yield HealthCheck(
         True, f"separated by {privileges.separation}" + (f"; {separation_note}" if separation_note else "")

@@ -15,6 +15,7 @@ from typing import Literal
 
 from wellspring.errors import Unavailable
 from wellspring.records.record import Digest
+from wellspring.runtime.privileges import FileRules
 from wellspring.runtime.process_identity import is_same_process, process_start_time
 from wellspring.runtime.run_state import ServerState
 from wellspring.runtime.trusted_folder import open_appending
@@ -30,7 +31,7 @@ class ManagedProcess:
 
     service: the service whose uid it runs as. stop_signal: the signal that stops it gracefully. role: the role of the
     credential that it reads from standard input; '' for none. needs: names of servers that must be up before it starts.
-    before_start, after_ready: called at every start.
+    files: what a program that is not ours may open. before_start, after_ready: called at every start.
     log_offset: size of the log in bytes before this start. settings: of wellspring.toml, as it reads them.
     """
 
@@ -46,6 +47,7 @@ class ManagedProcess:
     inherited_fds: Sequence[int] = ()
     role: Literal["", "enclave", "api", "sequencer", "dispatcher"] = ""
     needs: Sequence[str] = ()
+    files: FileRules | None = None
     before_start: Callable[[], None] | None = None
     after_ready: Callable[[], None] | None = None
     process: subprocess.Popen[bytes] | None = None

@@ -300,7 +300,7 @@ class Supervisor:
         stdin_data = None
         if child.role:
             stdin_data = json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n"
-        command = self._privileges.command_for(child.service, child.argv)
+        command = self._privileges.command_for(child.service, child.argv, child.files)
         # A crash point kills a process once: without it a restarted server ends its work.
         project = self.project if self._monitor is None else self.project.model_copy(update={"crash_at": None})
         # Before the start: a change in between is then reported, and not missed.
