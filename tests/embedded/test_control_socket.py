@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import projects, sockets
 from wellspring.embedded import control_socket
-from wellspring.embedded.control_socket import ControlSocket, request_credential, send_request
+from wellspring.embedded.control_socket import ControlSocket, send_request
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project
 
@@ -49,12 +49,6 @@ def test_a_request_is_answered(project: Project):
     with served(project.socket_path("control"), lambda request: {"heard": request}):
         assert send_request(project, {"op": "status"}) == {"heard": {"op": "status"}}
     assert project.socket_path("control").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_credential_has_exactly_role_id_and_wrapped(project: Project):
-    arguments = {"role_id": "r", "wrapped": "w", "other": "x"}
-    with served(project.socket_path("control"), lambda _: arguments):
-        assert request_credential(project, "worker") == {"role_id": "r", "wrapped": "w"}
 
 
 def test_an_error_keeps_its_type_message_and_fix(project: Project):
@@ -127,10 +121,10 @@ def test_a_request_that_is_not_an_object_gets_the_list_of_operations(project: Pr
         caller.sendall(b"[1]\n")
         result = json.loads(caller.recv(4096))
     assert result["error"]["slug"] == Refused.slug
-    assert result["error"]["fix"] == "send one of: status, stop, start, restart, credential, enroll"
+    assert result["error"]["fix"] == "send one of: status, stop, start, restart, enroll"
 
 
 def test_without_a_supervisor_the_error_names_the_command(project: Project):
     with pytest.raises(Unavailable) as result:
-        request_credential(project, "worker")
+        send_request(project, {"op": "status"})
     assert result.value.fix == "run `wellspring up`"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import projects
 from wellspring.embedded import openbao
-from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
 from wellspring.runtime.server_sockets import find_server_socket
@@ -75,7 +75,7 @@ def test_the_certificate_files_of_the_tcp_listener_are_removed(project: Project)
 
 
 def test_a_batch_of_ten_thousand_items_is_accepted(project: Project):
-    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, "enclave")) as session:
         items = [{"ciphertext": "vault:v1:AAAA"}] * 10_000
         # Each item fails by itself, so the listener has read the whole batch.
         answer = session.client.adapter.post(
@@ -87,7 +87,7 @@ def test_a_batch_of_ten_thousand_items_is_accepted(project: Project):
 def test_every_request_is_in_the_audit_log(project: Project):
     log = openbao.openbao_data_dir(project) / "audit.log"
     before = log.stat().st_size
-    projects.login_with_credential(project, request_credential(project, "worker")).close()
+    projects.login_with_credential(project, issue_secret_id(project, "worker")).close()
     deadline = time.monotonic() + 60
     while log.stat().st_size == before and time.monotonic() < deadline:
         continue

@@ -11,7 +11,7 @@ import pytest
 from tests.builders import projects
 from wellspring.bootstrap import request_journal_key
 from wellspring.embedded import layout, openbao_setup
-from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.runtime import privileges
@@ -116,14 +116,14 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervi
 
 
 def test_a_wrapped_secret_id_can_be_unwrapped_once(project: Project):
-    credential = request_credential(project, "worker")
+    credential = issue_secret_id(project, "worker")
     projects.login_with_credential(project, credential).close()
     with pytest.raises(Refused, match="unwrapped before"):
         projects.login_with_credential(project, credential)
 
 
 def test_a_secret_id_logs_in_once(project: Project):
-    credential = request_credential(project, "worker")
+    credential = issue_secret_id(project, "worker")
     secret = ask(project, credential["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
     values = {"role_id": credential["role_id"], "secret_id": secret}
     token = ask(project, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
@@ -133,7 +133,7 @@ def test_a_secret_id_logs_in_once(project: Project):
 
 
 def test_a_secret_id_of_one_role_does_not_log_in_as_another(project: Project):
-    enclave, worker = request_credential(project, "enclave"), request_credential(project, "worker")
+    enclave, worker = issue_secret_id(project, "enclave"), issue_secret_id(project, "worker")
     with pytest.raises(Refused):
         login_service(
             find_server_socket(project, "openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"]
@@ -215,6 +215,28 @@ def test_the_logs_key_is_written_with_its_origin(project: Project):
     assert key.name.startswith(f"wellspring.example.com/{project.name}/")
 
 
+def log_in_supervisor(project: Project, role_id: str, secret_id: str) -> str:
+    return ask(project, "", "post", "auth/approle/login", role_id=role_id, secret_id=secret_id)["auth"]["client_token"]
+
+
+def test_each_start_replaces_the_credential_of_the_supervisor(project: Project):
+    stored = json.loads(openbao_setup.supervisor_key_path(project).read_bytes())
+    with openbao_setup.supervisor_session(project) as client:
+        # What a rotation that was killed leaves, or what a thief of the file makes.
+        wrapped: Any = client.auth.approle.generate_secret_id("supervisor", wrap_ttl="60s")
+    extra = ask(project, wrapped["wrap_info"]["token"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
+    for secret_id in (stored["secret_id"], extra):
+        assert log_in_supervisor(project, stored["role_id"], secret_id)
+    client_module.stop_servers(project)
+    client_module.start_servers(project)
+    renewed = json.loads(openbao_setup.supervisor_key_path(project).read_bytes())
+    assert {**renewed, "secret_id": ""} == {**stored, "secret_id": ""}
+    assert log_in_supervisor(project, renewed["role_id"], renewed["secret_id"])
+    for secret_id in (stored["secret_id"], extra):
+        with pytest.raises(Refused):
+            log_in_supervisor(project, stored["role_id"], secret_id)
+
+
 def test_an_unfinished_bootstrap_is_repeated(project: Project):
     client_module.stop_servers(project)
     stored = openbao_setup.supervisor_key_path(project).read_bytes()
@@ -230,7 +252,7 @@ def test_an_unfinished_bootstrap_is_repeated(project: Project):
     assert openbao_setup.supervisor_key_path(project).read_bytes() != stored
     # A log with another key has another origin.
     assert (project.ledger_dir / "origin").read_text() != origin
-    projects.login_with_credential(project, request_credential(project, "enclave")).close()
+    projects.login_with_credential(project, issue_secret_id(project, "enclave")).close()
 
 
 def test_a_lost_supervisor_key_never_deletes_existing_data(project: Project):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import projects
 from wellspring.embedded import layout, postgres
-from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.embedded.packages import check_installed
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
@@ -31,7 +31,7 @@ def project(shared_project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def password(project: Project) -> str:
-    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"]
 
 

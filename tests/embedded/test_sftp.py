@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from tests.builders import projects
-from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.embedded.sftp import generate_ssh_key_pair, is_sftp_ready
 from wellspring.project import Project
 from wellspring.runtime.run_state import find_server_port
@@ -25,7 +25,7 @@ def project(shared_project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def key(project: Project) -> str:
-    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/sftp")["private_key"]
 
 

@@ -167,10 +167,10 @@ def test_each_service_runs_under_its_own_user(project: ProjectFixture, secrets: 
 
 def test_the_worker_gets_no_credential_from_the_supervisor(project: ProjectFixture):
     code = (
-        "from wellspring.embedded.control_socket import request_credential\n"
+        "from wellspring.embedded.control_socket import send_request\n"
         "from wellspring.errors import WellspringError\n"
         "for role in ('worker', 'enclave'):\n"
-        "    try:\n        request_credential(project, role)\n        print('issued')\n"
+        "    try:\n        send_request(project, {'op': 'credential', 'role': role})\n        print('issued')\n"
         "    except WellspringError as error:\n        print(error.slug)"
     )
     ran = run_as(project.project, "worker", code)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.builders import projects
-from wellspring.embedded.control_socket import request_credential
 from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import Refused
 from wellspring.project import Project
@@ -205,7 +204,7 @@ def test_a_credential_of_one_project_is_worthless_in_the_other(neighbors: Neighb
     for role in ("worker", "enclave", "api"):
         with pytest.raises(Refused):
             projects.login_with_credential(neighbors.second, issue_secret_id(neighbors.first, role))
-    with projects.login_with_credential(neighbors.first, request_credential(neighbors.first, "worker")) as session:
+    with projects.login_with_credential(neighbors.first, issue_secret_id(neighbors.first, "worker")) as session:
         token = session.client.token
         assert token
         from wellspring.trust.identity.openbao import map_errors, open_client

@@ -6,7 +6,7 @@ import pytest
 
 from tests.builders import projects
 from tests.builders.sockets import own_server
-from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
 from wellspring.runtime.server_sockets import find_server_socket
@@ -23,12 +23,12 @@ def project(shared_project: Project) -> Project:
 
 @pytest.mark.parametrize("role", ["worker", "enclave"])
 def test_a_login_returns_its_role(project: Project, role: Role):
-    with projects.login_with_credential(project, request_credential(project, role)) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, role)) as session:
         assert session.principal == Principal(f"service:{role}")
 
 
 def test_closing_a_login_revokes_it(project: Project):
-    session = projects.login_with_credential(project, request_credential(project, "worker"))
+    session = projects.login_with_credential(project, issue_secret_id(project, "worker"))
     token = session.client.token
     session.close()
     session.close()
@@ -39,7 +39,7 @@ def test_closing_a_login_revokes_it(project: Project):
 
 
 def test_a_login_renews_itself(project: Project):
-    first = projects.login_with_credential(project, request_credential(project, "worker"))
+    first = projects.login_with_credential(project, issue_secret_id(project, "worker"))
     with map_errors("look itself up"):
         before = first.client.auth.token.lookup_self()["data"]
     # Another session of the same login, which believes that it has a second left.
@@ -58,7 +58,7 @@ def test_a_login_renews_itself(project: Project):
 
 
 def test_a_login_that_is_no_longer_accepted_is_reported_once(project: Project):
-    first = projects.login_with_credential(project, request_credential(project, "worker"))
+    first = projects.login_with_credential(project, issue_secret_id(project, "worker"))
     lost = threading.Event()
     short = OpenBaoSession(
         find_server_socket(project, "openbao"), first.client.token, first.principal, period=0.3, on_lost=lost.set
@@ -77,7 +77,7 @@ def test_no_token_is_taken_from_the_environment(project: Project, monkeypatch: p
 
 
 def test_a_made_up_wrapping_is_refused(project: Project):
-    born_with = request_credential(project, "worker")
+    born_with = issue_secret_id(project, "worker")
     with pytest.raises(Refused):
         login_service(
             find_server_socket(project, "openbao"), role_id=born_with["role_id"], wrapped_secret_id="s.madeup"

@@ -8,7 +8,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.builders import projects
-from wellspring.embedded.control_socket import request_credential
 from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.project import Project
@@ -27,7 +26,7 @@ def project(shared_project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def enclave(project: Project) -> Iterator[OpenBaoSession]:
-    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, "enclave")) as session:
         yield session
 
 
@@ -98,7 +97,7 @@ def test_a_log_signer_cannot_get_a_data_key(sequencer: OpenBaoSession, keys: Dat
 
 
 def test_a_server_that_is_down_is_unavailable(project: Project):
-    session = projects.login_with_credential(project, request_credential(project, "enclave"))
+    session = projects.login_with_credential(project, issue_secret_id(project, "enclave"))
     client.stop_servers(project)
     try:
         with pytest.raises(Unavailable):

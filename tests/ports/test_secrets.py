@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.builders import projects
-from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import NotFound, Refused
 from wellspring.project import Project
 from wellspring.trust.identity.openbao import OpenBaoSession
@@ -22,7 +22,7 @@ def project(shared_project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def enclave(project: Project) -> Iterator[OpenBaoSession]:
-    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, "enclave")) as session:
         yield session
 
 
@@ -56,7 +56,7 @@ def test_a_path_that_is_not_granted_is_refused(secrets: SecretStore):
 
 
 def test_the_worker_cannot_read_the_enclaves_secrets(project: Project):
-    with projects.login_with_credential(project, request_credential(project, "worker")) as session:
+    with projects.login_with_credential(project, issue_secret_id(project, "worker")) as session:
         for path in ("enclave/postgres", "enclave/sftp", "enclave/nothing"):
             with pytest.raises(Refused):
                 OpenBaoSecretStore(session).read_secret(path)

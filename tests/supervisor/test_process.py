@@ -44,8 +44,10 @@ def test_status_lists_every_server(project: Project):
         {"op": "nothing"},
         {"role": "worker"},
         {"op": "credential", "role": "supervisor"},
-        # Only the supervisor starts an API process and passes it a credential.
+        # Credentials are handed to the processes that the supervisor starts, and nobody can ask for one.
         {"op": "credential", "role": "api"},
+        {"op": "credential", "role": "worker"},
+        {"op": "credential", "role": "enclave"},
         {"op": "restart"},
         {"op": "start"},
         {"op": "enroll", "name": "ines"},

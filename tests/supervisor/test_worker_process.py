@@ -12,6 +12,7 @@ from tests.builders import sockets
 from tests.builders.jobs import write_project
 from wellspring.project import load_project
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.unix_socket import PeerCredentials
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.managed_process import ManagedProcess
 from wellspring.supervisor.worker_process import bind_jobs_socket, configure_project_code, configure_worker
@@ -57,7 +58,7 @@ def test_the_socket_of_project_code_is_for_the_worker_only_and_answers_when_the_
 def test_each_start_inherits_the_same_listener_and_a_new_credential_socket(tmp_path: Path):
     project = load_project(write_project(tmp_path), environ={})
     sockets.create_socket_folders(project)
-    channel = CredentialChannel(dict)
+    channel = CredentialChannel(dict, lambda: PeerCredentials(0, 0))
     child = ManagedProcess(
         name="worker",
         service="worker",

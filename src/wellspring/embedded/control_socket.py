@@ -14,20 +14,10 @@ from wellspring.errors import Refused, Unavailable, WellspringError, decode_erro
 from wellspring.project import Project
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.unix_socket import connect_unix_socket, peer_uid
-from wellspring.trust.identity.port import Role
 
 _MAX_REQUEST_BYTES = 64 * 1024
 _REQUEST_TIMEOUT = 2.0
-REQUEST_FIX = "send one of: status, stop, start, restart, credential, enroll"
-
-
-def request_credential(project: Project, role: Role) -> dict[str, str]:
-    """Return {role_id, wrapped} for one login of a role. The secret-id can be unwrapped once, within 60 seconds.
-
-    Raises Unavailable when the servers are not up, Refused when the caller is not the project's owner.
-    """
-    response = send_request(project, {"op": "credential", "role": role})
-    return {"role_id": str(response["role_id"]), "wrapped": str(response["wrapped"])}
+REQUEST_FIX = "send one of: status, stop, start, restart, enroll"
 
 
 def send_request(project: Project, request: Mapping[str, str], *, timeout: float = 30.0) -> dict[str, Any]:

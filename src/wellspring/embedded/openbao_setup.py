@@ -77,6 +77,10 @@ path "transit/keys/ledger" { capabilities = ["read"] }
     # min_wrapping_ttl: OpenBao refuses to issue an unwrapped secret-id. denied_parameters: no parameter may be set.
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
     + JOURNAL_POLICIES["supervisor"]
+    + """
+path "auth/approle/role/supervisor/secret-id/" { capabilities = ["list"] }
+path "auth/approle/role/supervisor/secret-id-accessor/destroy" { capabilities = ["update"] }
+"""
     + "".join(
         f"""
 path "auth/approle/role/{role}/secret-id" {{
@@ -86,7 +90,7 @@ path "auth/approle/role/{role}/secret-id" {{
   denied_parameters = {{ "*" = [] }}
 }}
 """
-        for role in APPROLE_NAMES
+        for role in (*APPROLE_NAMES, "supervisor")
     ),
 }
 
@@ -252,6 +256,27 @@ def request_supervisor_key(project: Project) -> JournalKey:
         return create_journal_key(
             "supervisor", lambda text: sign_in_transit(transit, service_key_name("supervisor"), text)
         )
+
+
+def rotate_supervisor_key(project: Project, privileges: ServicePrivileges) -> None:
+    """Replace the supervisor's credential: the new one is durable in its file before every other one is destroyed.
+
+    A crash in between leaves a credential that the next rotation destroys.
+    """
+    credentials = json.loads(supervisor_key_path(project).read_bytes())
+    with supervisor_session(project) as client, map_errors("rotate the supervisor's credential"):
+        approle: Any = client.auth.approle
+        wrapped: Any = approle.generate_secret_id("supervisor", wrap_ttl=f"{WRAP_TTL_SECONDS}s")
+        unwrap_client = open_client(find_server_socket(project, "openbao"), str(wrapped["wrap_info"]["token"]))
+        try:
+            issued: Any = unwrap_client.adapter.post("/v1/sys/wrapping/unwrap")["data"]
+        finally:
+            unwrap_client.adapter.close()
+        content = json.dumps({**credentials, "secret_id": str(issued["secret_id"])}).encode()
+        write_secret_file(supervisor_key_path(project), content, privileges, None)
+        for accessor in approle.list_secret_id_accessors("supervisor")["data"]["keys"]:
+            if accessor != issued["secret_id_accessor"]:
+                approle.destroy_secret_id_accessor("supervisor", accessor)
 
 
 @contextmanager

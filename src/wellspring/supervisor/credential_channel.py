@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import struct
 from collections.abc import Callable
 
 from wellspring.embedded.control_socket import error_message
 from wellspring.errors import Refused, WellspringError
+from wellspring.runtime.unix_socket import PeerCredentials
+
+# Of Linux; the standard library names it on some platforms only. The kernel fills it in, and checks what a sender says.
+_SCM_CREDENTIALS = 2
+_UCRED_FORMAT = "3i"
 
 
 class CredentialChannel:
     """One pair of sockets for each start of the worker: neither has a name, so that no other process can connect.
 
-    issue_credential: returns {role_id, wrapped}.
+    issue_credential: returns {role_id, wrapped}. find_owner: returns the process, and its user, that may have one;
+    a child of the worker that inherited the socket is another process.
     """
 
-    def __init__(self, issue_credential: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self, issue_credential: Callable[[], dict[str, str]], find_owner: Callable[[], PeerCredentials]
+    ) -> None:
         self._issue_credential = issue_credential
+        self._find_owner = find_owner
         self._own: socket.socket | None = None
         self._remote: socket.socket | None = None
 
@@ -27,6 +37,7 @@ class CredentialChannel:
         self.close()
         self._own, self._remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._own.setblocking(False)
+        self._own.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._remote.set_inheritable(True)
         return self._remote.fileno()
 
@@ -54,11 +65,11 @@ class CredentialChannel:
         if self._own is None:
             return
         try:
-            request = self._own.recv(4096)
+            request, ancillary, _, _ = self._own.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize(_UCRED_FORMAT)))
             if not request:
                 self.close()
                 return
-            self._own.send(json.dumps(self._build_response(request)).encode())
+            self._own.send(json.dumps(self._build_response(request, _read_sender(ancillary))).encode())
         except BlockingIOError:
             return
         except OSError:
@@ -71,10 +82,23 @@ class CredentialChannel:
             self._own.close()
             self._own = None
 
-    def _build_response(self, request: bytes) -> dict[str, object]:
+    def _build_response(self, request: bytes, sender: PeerCredentials | None) -> dict[str, object]:
         try:
+            if sender != self._find_owner():
+                raise Refused(
+                    "this process is not the worker that the supervisor started", fix="run jobs with `wellspring`"
+                )
             if request != b'{"op": "credential"}':
                 raise Refused("the supervisor issues credentials only", fix='send {"op": "credential"}')
             return {**self._issue_credential()}
         except WellspringError as error:
             return error_message(error)
+
+
+def _read_sender(ancillary: list[tuple[int, int, bytes]]) -> PeerCredentials | None:
+    """Return the process that sent a message, as the kernel reports it."""
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, _SCM_CREDENTIALS):
+            pid, uid, _ = struct.unpack(_UCRED_FORMAT, content)
+            return PeerCredentials(pid, uid)
+    return None

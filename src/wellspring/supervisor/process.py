@@ -29,6 +29,7 @@ from wellspring.runtime.privileges import ServicePrivileges, detect_privileges, 
 from wellspring.runtime.run_state import RunState, ServerState, select_settings
 from wellspring.runtime.simulated_clock import check_clock, open_clock
 from wellspring.runtime.trusted_folder import remove_file
+from wellspring.runtime.unix_socket import PeerCredentials
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -54,7 +55,9 @@ class Supervisor:
         self._recorder_stack = ExitStack()
         self._step: Recorder | None = None
         self._monitor: ServerMonitor | None = None
-        self.credentials = CredentialChannel(lambda: openbao_setup.issue_secret_id(project, "worker"))
+        self.credentials = CredentialChannel(
+            lambda: openbao_setup.issue_secret_id(project, "worker"), self._find_worker
+        )
         self._settings = select_settings("supervisor", hash_sections(project.root))
 
     def start_all(self) -> None:
@@ -85,6 +88,7 @@ class Supervisor:
             )
         )
         self._wait_until_ready(openbao_process)
+        openbao_setup.rotate_supervisor_key(project, privileges)
         remaining = [describe.describe_postgres(programs.postgres)]
         if "sftp" in packages.embedded_source_servers(project):
             sftp.create_vendor_dirs(project, privileges)
@@ -201,6 +205,9 @@ class Supervisor:
         if self._monitor is not None:
             self._monitor.resume_server(child)
 
+    def _find_worker(self) -> PeerCredentials:
+        return PeerCredentials(self._find_child("worker").pid, self._privileges.uid_of("worker"))
+
     def _find_child(self, name: str) -> ManagedProcess:
         child = next((child for child in self.children if child.name == name), None)
         if child is None:
@@ -261,8 +268,6 @@ class Supervisor:
             case {"op": "start", "server": str(name)}:
                 self.ensure_running(name)
                 return {"started": name}
-            case {"op": "credential", "role": "worker" | "enclave" as role}:
-                return openbao_setup.issue_secret_id(self.project, role)
             case {"op": "enroll", "name": str(name), "password": str(password)}:
                 if self._step is None:
                     raise Unavailable("the supervisor is not ready", fix="try again in a moment")
