@@ -209,4 +209,4 @@ def test_idle_and_numerous_clients_cannot_fill_it(store: Store):
                 client.sendall(b"PING\r\n")
             refused += b"max number of clients" in client.recv(200)
         assert refused >= 300 - 256
-    assert valkey.is_valkey_ready(store.project.socket_path("valkey"))
+    assert valkey.is_valkey_ready(find_server_socket(store.project, "valkey"))
