@@ -309,29 +309,33 @@ def test_a_program_with_the_capability_reads_nothing_but_its_own_files(service: 
             each_project.root.chmod(0o700)
         layout.create_runtime_dir(project, granted)
         state, own_folder = project.state_dir, "openbao" if service == "keys" else service
-        own = [state / own_folder / "data", state / "tmp" / service / "file"]
-        own += [state / "seal.key"] if service == "keys" else []
-        others = [
+        own_paths = [state / own_folder / "data", state / "tmp" / service / "file"]
+        own_paths += [state / "seal.key"] if service == "keys" else []
+        closed_paths = [
             state / name / "file" for name in ("enclave", "openbao", "postgres", "valkey", "ledger", "lake", "mlflow")
         ]
-        others += [
+        closed_paths += [
             state / "seal.key",
             state / "supervisor.key",
             project.root / "witness/key",
             project.root / "wellspring.toml",
         ]
-        others += [neighbor.state_dir / "enclave/file", neighbor.state_dir / own_folder / "file", Path("/etc/shadow")]
-        others = [path for path in others if path not in own and path.parent != state / own_folder]
-        for path in (*own, *others):
+        closed_paths += [
+            neighbor.state_dir / "enclave/file",
+            neighbor.state_dir / own_folder / "file",
+            Path("/etc/shadow"),
+        ]
+        closed_paths = [path for path in closed_paths if path not in own_paths and path.parent != state / own_folder]
+        for path in (*own_paths, *closed_paths):
             if not path.exists():
                 path.write_bytes(b"x")
                 path.chmod(0o600)
-        others += [path for path in Path("/dev").iterdir() if path.is_block_device()][:1]
+        closed_paths += [path for path in Path("/dev").iterdir() if path.is_block_device()][:1]
         try:
             # Without the rules the capability opens all of them.
-            paths = [*own, *others]
+            paths = [*own_paths, *closed_paths]
             assert read_as_program(project, service, paths, confined=False) == ["open"] * len(paths)
-            expected = ["open"] * len(own) + ["closed"] * len(others)
+            expected = ["open"] * len(own_paths) + ["closed"] * len(closed_paths)
             assert read_as_program(project, service, paths, confined=True) == expected
         finally:
             layout.remove_runtime_dir(project)
