@@ -20,19 +20,43 @@ def hash_node(left_hash: bytes, right_hash: bytes) -> bytes:
 
 def compute_root(leaf_hashes: Iterable[bytes]) -> bytes:
     """Compute the root over leaf hashes; the SHA-256 of an empty string for an empty tree."""
-    complete_subtrees: list[tuple[int, bytes]] = []  # (leaves below, hash) of complete subtrees, the largest first
+    compact_range = CompactRange()
     for leaf_hash in leaf_hashes:
+        compact_range.add_leaf(leaf_hash)
+    return compact_range.compute_root()
+
+
+class CompactRange:
+    """The first leaves of a tree as the hashes of its complete subtrees: enough to add leaves and compute the root."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        # (leaves below, hash) of complete subtrees, the largest first
+        self._subtrees: list[tuple[int, bytes]] = []
+
+    def copy(self) -> CompactRange:
+        """Return a range with the same leaves."""
+        duplicate = CompactRange()
+        duplicate.size, duplicate._subtrees = self.size, list(self._subtrees)
+        return duplicate
+
+    def add_leaf(self, leaf_hash: bytes) -> None:
+        """Add the hash of the next leaf."""
         size, subtree_hash = 1, leaf_hash
-        while complete_subtrees and complete_subtrees[-1][0] == size:
-            subtree_hash = hash_node(complete_subtrees.pop()[1], subtree_hash)
+        while self._subtrees and self._subtrees[-1][0] == size:
+            subtree_hash = hash_node(self._subtrees.pop()[1], subtree_hash)
             size *= 2
-        complete_subtrees.append((size, subtree_hash))
-    if not complete_subtrees:
-        return EMPTY_ROOT
-    root_hash = complete_subtrees.pop()[1]
-    while complete_subtrees:
-        root_hash = hash_node(complete_subtrees.pop()[1], root_hash)
-    return root_hash
+        self._subtrees.append((size, subtree_hash))
+        self.size += 1
+
+    def compute_root(self) -> bytes:
+        """Return the root over all leaves; the SHA-256 of an empty string for none."""
+        if not self._subtrees:
+            return EMPTY_ROOT
+        *rest, (_, root_hash) = self._subtrees
+        for _, subtree_hash in reversed(rest):
+            root_hash = hash_node(subtree_hash, root_hash)
+        return root_hash
 
 
 def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root_hash: bytes) -> bool:

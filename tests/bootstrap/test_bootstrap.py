@@ -55,11 +55,11 @@ def test_records_need_no_server_and_write_the_services_own_journal(project_value
 
 
 def test_an_online_store_gets_the_login_of_the_service_or_an_empty_one():
-    secrets = MemorySecrets({"api/table": {"user": "api", "password": "p"}})
+    secrets = MemorySecrets({"api/table": {"user": "api", "password": "p"}, "api/online_rows": {"key": "07"}})
     with_login = OnlineStoreAdapter(cast(Any, print), cast(Any, print), secret="table")
     without_login = OnlineStoreAdapter(cast(Any, print), cast(Any, print))
-    assert bootstrap.read_store_login(with_login, "api", secrets) == StoreLogin("api", "p")
-    assert bootstrap.read_store_login(without_login, "api", MemorySecrets()) == StoreLogin("", "")
+    assert bootstrap.read_store_login(with_login, "api", secrets) == StoreLogin("api", "p", b"\7")
+    assert bootstrap.read_store_login(without_login, "api", secrets) == StoreLogin("", "", b"\7")
 
 
 def test_an_empty_ledger_answers_with_nothing(project_value: Project):

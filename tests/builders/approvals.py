@@ -59,6 +59,9 @@ class Books:
             if subject in (None, entry.subject) and action in (None, entry.action) and phase in (None, entry.phase)
         ]
 
+    def refresh(self) -> None:
+        """Do nothing: the entries are those of the step."""
+
     def result(self, action: str) -> list[str]:
         return [entry.phase for entry in self.step.entries if entry.action == action]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.builders.leases import ScriptedFence
 from wellspring.lake.editions import EditionStore
+from wellspring.lake.file_pins import PINS_FOLDER, FilePins
 from wellspring.lake.iceberg.catalog import IcebergCatalog
 from wellspring.lake.iceberg.sqlite import SqliteCatalogSettings, open_sqlite_catalog
 from wellspring.lake.lake import Lake
@@ -11,6 +12,7 @@ from wellspring.lake.port import BUILT_NAMESPACE, LANDED_NAMESPACE
 from wellspring.records.clock import Clock
 from wellspring.records.tables import ParquetTable, TableInput
 from wellspring.stores.locks.port import WriteFence
+from wellspring.stores.objects.disk import DiskContentStore
 
 
 def open_catalog(folder: Path, namespace: str = LANDED_NAMESPACE) -> IcebergCatalog:
@@ -23,6 +25,7 @@ def open_lake(folder: Path, *, clock: Clock, tenant: str = "acme", fence: WriteF
     return Lake(
         *catalogs,
         EditionStore(folder / "editions"),
+        pins=FilePins(DiskContentStore(folder / PINS_FOLDER)),
         tenant=tenant,
         clock=clock,
         fence=fence or ScriptedFence(),

@@ -306,7 +306,7 @@ class Released:
         return ReleaseCache(
             self.releases,
             load_release=lambda release: self.served(release),
-            index=self.books,
+            log=self.books,
             step=step or self.step,
             clock=self.clock,
         )

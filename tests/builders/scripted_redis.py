@@ -10,6 +10,8 @@ from typing import Any
 
 from tests.builders.feature_views import token, view, views
 from tests.builders.sockets import own_server
+from tests.builders.valkey import ROW_KEY
+from wellspring.stores.online.port import StoreLogin
 from wellspring.stores.online.redis.reader import RedisReader
 
 HISTORY = views(view())
@@ -40,7 +42,9 @@ def run_against(answer: Answer, ask: Ask) -> int:
     async def run() -> None:
         with tempfile.TemporaryDirectory(prefix="wsv-") as folder:
             server = await asyncio.start_unix_server(serve, Path(folder) / "s")
-            reader = RedisReader(own_server(Path(folder) / "s"), HISTORY, user="worker", password="x", deadline=60)
+            reader = RedisReader(
+                own_server(Path(folder) / "s"), HISTORY, login=StoreLogin("worker", "x", ROW_KEY), deadline=60
+            )
             try:
                 await ask(reader)
             finally:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from tests.builders.sockets import own_server
 from wellspring.records.features import FeatureViews
+from wellspring.stores.online.port import StoreLogin
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
 
 USER, PASSWORD = "worker", "not-a-secret-of-anybody"
+ROW_KEY = b"\x05" * 32
 
 
 class Valkey:
@@ -68,11 +70,15 @@ class Valkey:
         self._process.send_signal(signal.SIGCONT)
 
     def writer(self, project: str = "acme") -> RedisWriter:
-        return RedisWriter(own_server(self.socket), project, user=USER, password=PASSWORD)
+        return RedisWriter(own_server(self.socket), project, login=StoreLogin(USER, PASSWORD, ROW_KEY))
 
     def reader(self, views: FeatureViews, *, deadline: float = 60.0, most: int = 10_000) -> RedisReader:
         return RedisReader(
-            own_server(self.socket), views, user=USER, password=PASSWORD, deadline=deadline, max_pending=most
+            own_server(self.socket),
+            views,
+            login=StoreLogin(USER, PASSWORD, ROW_KEY),
+            deadline=deadline,
+            max_pending=most,
         )
 
     def empty(self) -> None:

@@ -16,6 +16,7 @@ from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.stores.online.port import StoreLogin
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
 from wellspring.supervisor.managed_process import ManagedProcess
@@ -163,10 +164,14 @@ def test_a_killed_store_keeps_its_rows(store: Store):
     assert store.execute(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
 
 
+def login_of(store: Store, user: str) -> StoreLogin:
+    return StoreLogin(user, store.passwords[user], b"\x05" * 32)
+
+
 def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
     """The worker writes rows and sets the live edition with its user; the API reads rows with its own."""
     server, history = find_server_socket(store.project, "valkey"), feature_views.view()
-    writer = RedisWriter(server, "acme", user=valkey.WRITER_USER, password=store.passwords[valkey.WRITER_USER])
+    writer = RedisWriter(server, "acme", login=login_of(store, valkey.WRITER_USER))
     try:
         key = (feature_views.token(1),)
         table = feature_views.rows(history, [{"member_id": feature_views.token(index)} for index in range(3)])
@@ -180,9 +185,7 @@ def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
         writer.close()
 
     async def look() -> Any:
-        reader = RedisReader(
-            server, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=60
-        )
+        reader = RedisReader(server, views, login=login_of(store, valkey.READER_USER), deadline=60)
         try:
             return await reader.get_with_marker([(history.name, key)])
         finally:

@@ -212,3 +212,12 @@ def test_a_snapshot_that_is_gone_is_never_published(lake: Lake, step: RecordingS
     with pytest.raises(CorruptedError, match="snapshot 7 of"):
         lake.built_tables.apply_publish(edition, step)
     assert lake.get_edition(level="built") is None
+
+
+def test_an_edited_file_of_a_built_table_is_refused(lake: Lake, step: RecordingStep):
+    edition = built(lake, landed(lake, step), step)
+    (path,) = lakes.stored_files(lake.open_table(edition, "features"))
+    Path(path).write_bytes(Path(path).read_bytes() + b"\0")
+    with pytest.raises(CorruptedError, match=f"table features of edition {edition.id}"):
+        lake.read_table(edition, "features")
+    assert lake.read_table(edition, "labels").num_rows == 3

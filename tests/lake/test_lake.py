@@ -1,5 +1,6 @@
 """The lake: nothing waits unaudited, editions switch whole, and no crash loses or doubles a row."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.lake.file_pins import FilePins
 from wellspring.lake.lake import Lake
 from wellspring.records.lake import Edition
 from wellspring.records.verdict import Verdict
@@ -157,7 +159,7 @@ def test_what_the_audit_judges_is_what_the_disk_holds(lake: Lake, step: Recordin
     monkeypatch.setattr(
         IcebergTable,
         "append_rows",
-        lambda self, rows, base, marks: write(self, rows.read_all().slice(1).to_reader(), base, marks),
+        lambda self, rows, base, marks, pin: write(self, rows.read_all().slice(1).to_reader(), base, marks, pin),
     )
     with pytest.raises(CorruptedError, match="row_count"):
         lake.stage_part(drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS, step=step)
@@ -385,3 +387,48 @@ def test_replayed_rows_are_a_part_of_their_own(lake: Lake, step: RecordingStep):
     assert (replayed.drop, lake.count_drop_rows(first.drop)) == (first.drop, (3, 2))
     edition = lake.publish(SOURCE, [replayed], step=step)
     assert (len(claims(lake, edition)), lake.count_drop_rows(first.drop)) == (5, (5, 0))
+
+
+@pytest.mark.parametrize("read", [Lake.read_table, Lake.open_table])
+def test_an_edited_file_of_an_edition_is_refused_by_name(
+    lake: Lake, step: RecordingStep, read: Callable[[Lake, Edition, str], object]
+):
+    lake.stage_part(drops.intake("a", CLAIMS, drops.rows(5)), CLAIMS, step=step)
+    edition = lake.publish(SOURCE, lake.staged_parts(), step=step)
+    read(lake, edition, "medical_claim")
+    (path,) = lakes.stored_files(lake.open_table(edition, "medical_claim"))
+    content = bytearray(Path(path).read_bytes())
+    content[len(content) // 2] ^= 1
+    Path(path).write_bytes(content)
+    with pytest.raises(CorruptedError) as caught:
+        read(lake, edition, "medical_claim")
+    assert path in caught.value.what
+    assert edition.id in caught.value.what
+
+
+def test_files_are_hashed_while_they_are_written(lake: Lake, step: RecordingStep, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wellspring.lake.iceberg.data_files.hash_local_file", pytest.fail)
+    staged = [
+        lake.stage_part(drops.intake(name, CLAIMS, drops.rows(5, first=10 * number)), CLAIMS, step=step)
+        for number, name in enumerate("ab")
+    ]
+    edition = lake.publish(SOURCE, staged, step=step)
+    monkeypatch.undo()
+    assert edition.tables[0].files
+    assert (step.done("publish")[0].facts["files"], step.done("stage")[0].facts["files"]) == (
+        {"medical_claim": edition.tables[0].files},
+        staged[0].files,
+    )
+    assert len(claims(lake, edition)) == 10
+    assert len(lakes.stored_files(lake.open_table(edition, "medical_claim"))) == 2
+
+
+def test_a_part_without_pins_is_hashed_by_its_publish(lake: Lake, step: RecordingStep, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FilePins, "pin_snapshot", lambda self, files: {})
+    staged = lake.stage_part(drops.intake("a", CLAIMS, drops.rows(5)), CLAIMS, step=step)
+    assert staged.files == ""
+    edition = lake.publish(SOURCE, [staged], step=step)
+    (path,) = lakes.stored_files(lake.open_table(edition, "medical_claim"))
+    Path(path).write_bytes(b"")
+    with pytest.raises(CorruptedError, match="was changed"):
+        claims(lake, edition)

@@ -27,12 +27,12 @@ def test_changed_policies_are_reloaded_and_invalid_ones_ignored(project: Release
         project.clock.pass_(seconds=2)
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         assert dependencies.policy_reloader.last_error is not None
-        assert service.health()["status"] == "degraded"
+        assert (await service.health())["status"] == "degraded"
         (folder / "a.cedar").write_text("// nobody may do anything")
         project.clock.pass_(seconds=2)
         with pytest.raises(Refused):
             await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        assert service.health()["status"] == "ok"
+        assert (await service.health())["status"] == "ok"
         await service.close()
 
     run(scenario())

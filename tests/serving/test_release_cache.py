@@ -93,6 +93,8 @@ def test_unapproved_live_release_is_not_served(project: Released):
     second = project.train(2)
     project.propose(second)
     project.releases.set_live(second)
+    with project.step("promote", second.subject, facts={"model": "denials", "previous_release": first.id}):
+        pass
     assert cache.get("denials").release == first
     assert isinstance(cache.load_errors["denials"], Refused)
     with pytest.raises(Refused, match="not approved"):
@@ -201,3 +203,61 @@ def test_token_domains_are_collected_by_column_name():
 
     current = [contract(("npi", "provider"), ("amount", None)), contract(("npi", "person"))]
     assert release_cache.collect_token_domains(current) == {"npi": frozenset({"provider", "person"})}
+
+
+def test_a_rewritten_pointer_is_refused_by_name_after_the_time_of_a_switch(project: Released):
+    first = project.released(1)
+    second = project.released(2)
+    cache = project.model_store()
+    assert cache.get("denials").release == second
+    project.releases.set_live(first)
+    # The log says what may answer, and it may still gain a switch.
+    assert cache.get("denials").release == second
+    project.clock.pass_(seconds=6)
+    for _ in range(2):
+        with pytest.raises(CorruptedError, match=f"names {first.id}, and the last switch in the log made {second.id}"):
+            cache.get("denials")
+    assert [entry.facts["pointer"] for entry in project.step.entries if entry.phase == "failed"] == [first.id]
+    assert isinstance(cache.load_errors["denials"], CorruptedError)
+    project.releases.set_live(second)
+    assert cache.get("denials").release == second
+    assert cache.load_errors == {}
+
+
+def test_a_pointer_that_parts_from_the_log_at_start_is_refused_at_once(project: Released):
+    first, _ = project.released(1), project.released(2)
+    project.releases.set_live(first)
+    cache = project.model_store()
+    with pytest.raises(CorruptedError, match="names"):
+        cache.get("denials")
+    (project.folder / "models/live/denials").unlink()
+    fresh = project.model_store()
+    fresh.check_all()
+    assert "names no release" in fresh.load_errors["denials"].what
+
+
+def test_the_release_before_answers_while_a_switch_is_in_progress(project: Released):
+    first = project.released(1)
+    second = project.train(2)
+    project.approve(second)
+    with project.step("promote", second.subject, intent=True, facts={"model": "denials", "previous_release": first.id}):
+        project.releases.set_live(second)
+        cache = project.model_store()
+        assert cache.get("denials").release == first
+        project.clock.pass_(seconds=60)
+        assert cache.get("denials").release == first
+    assert cache.load_errors == {}
+    project.clock.pass_(seconds=1)
+    assert cache.get("denials").release == second
+
+
+def test_a_switch_of_the_log_is_followed_although_the_pointer_stays(project: Released):
+    first, second = project.released(1), project.released(2)
+    cache = project.model_store()
+    assert cache.get("denials").release == second
+    with project.step("rollback", first.subject, facts={"model": "denials", "previous_release": second.id}):
+        pass
+    assert cache.get("denials").release == second
+    project.clock.pass_(seconds=6)
+    with pytest.raises(CorruptedError, match="names"):
+        cache.get("denials")

@@ -283,7 +283,7 @@ def test_prediction_of_superseded_release_records_superseding_release(project: R
         path.write_bytes(path.read_bytes().replace(b"model.lgb", b"model.pkl"))
         result = await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         assert result.prediction.release != second.id
-        assert service.health()["status"] == "degraded"
+        assert (await service.health())["status"] == "degraded"
         await service.close()
         return second.subject
 
@@ -299,7 +299,7 @@ def test_service_starts_degraded_when_release_cannot_be_loaded(project: Released
     async def scenario() -> dict[str, Any]:
         service, _ = project.service()
         await service.start()
-        health = service.health()
+        health = await service.health()
         with pytest.raises(NotFound):
             await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()

@@ -66,7 +66,7 @@ def build_routes(service: PredictionService, answer_signer: AnswerSigner) -> "Fa
 
     @app.get("/healthz")
     async def health(request: Request) -> Response:
-        report = service.health()
+        report = await service.health()
         return json_response(report if request.state.principal is not None else {"status": report["status"]})
 
     @app.get("/v1/models/{name}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.bootstrap.lake_ports import open_lake as open_lake
+from wellspring.bootstrap.lake_ports import open_recorded_tables as open_recorded_tables
 from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -279,40 +281,15 @@ def open_enclave_client(project: Project, current_trace: Callable[[], str] | Non
     return EnclaveClient(find_server_socket(project, "intake"), current_trace=current_trace)
 
 
-def open_lake(project: Project, clock: Clock, fence: WriteFence) -> Lake:
-    """Open the project's lake; the first write creates its catalog. Raises ProjectError for an unknown catalog."""
-    from wellspring.lake.editions import EditionStore
-    from wellspring.lake.lake import Lake
-    from wellspring.lake.port import BUILT_NAMESPACE, LANDED_NAMESPACE
-    from wellspring.lake.registry import open_catalog
-
-    landed, built = (
-        open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, namespace)
-        for namespace in (LANDED_NAMESPACE, BUILT_NAMESPACE)
-    )
-    editions = EditionStore(project.lake_dir / "editions")
-    return Lake(landed, built, editions, tenant=project.tenant, clock=clock, fence=fence, derived=project.lake_dir)
-
-
-def open_recorded_tables(project: Project, fence: WriteFence) -> RecordedTables:
-    """Open the tables of what the platform recorded; the first write creates their catalog."""
-    from wellspring.lake.port import RECORDED_NAMESPACE
-    from wellspring.lake.recorded_tables import RecordedTables
-    from wellspring.lake.registry import open_catalog
-
-    return RecordedTables(
-        open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, RECORDED_NAMESPACE), fence
-    )
-
-
 def read_store_login(store: OnlineStoreAdapter, service: str, secrets: SecretStore) -> StoreLogin:
-    """Read the login of a service (`worker`, `api`) in an online store; empty if the store needs none."""
-    from wellspring.stores.online.port import StoreLogin
+    """Read the login of a service (`worker`, `api`) in an online store, and the key of its rows."""
+    from wellspring.stores.online.port import ROW_KEY_SECRET, StoreLogin
 
+    row_key = bytes.fromhex(secrets.read_secret(f"{service}/{ROW_KEY_SECRET}")["key"])
     if store.secret is None:
-        return StoreLogin("", "")
+        return StoreLogin("", "", row_key)
     secret = secrets.read_secret(f"{service}/{store.secret}")
-    return StoreLogin(secret["user"], secret["password"])
+    return StoreLogin(secret["user"], secret["password"], row_key)
 
 
 @contextmanager

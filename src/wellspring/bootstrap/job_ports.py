@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
-from wellspring.bootstrap import ReadPorts, open_enclave_client, open_lake, open_ledger_reader, open_recorded_tables
+from wellspring.bootstrap import (
+    ReadPorts,
+    open_enclave_client,
+    open_lake,
+    open_ledger_reader,
+    open_recorded_tables,
+    read_store_login,
+)
 from wellspring.project import Project
 from wellspring.runtime.process import Credential
 from wellspring.runtime.server_sockets import find_server_socket
@@ -14,6 +21,7 @@ from wellspring.runtime.server_sockets import find_server_socket
 if TYPE_CHECKING:
     from wellspring.errors import Unavailable
     from wellspring.stores.locks.held_leases import HeldLeases
+    from wellspring.stores.online.port import RowChecker
     from wellspring.stores.queue.port import JobQueue
 
 
@@ -75,3 +83,21 @@ def open_read_ports(project: Project, credential: Credential | None, *, trace: s
             model_signer=model_signer,
             sequencer=sequencer,
         )
+
+
+@contextmanager
+def open_row_checker(project: Project, credential: Credential) -> Iterator[RowChecker | None]:
+    """Open the check of all online rows as the worker; None if the project's store has none. Raises Unavailable."""
+    from wellspring.stores.online.registry import load_online_store
+    from wellspring.trust.identity.openbao import login_service
+    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+
+    store = load_online_store(project)
+    if store.open_checker is None:
+        yield None
+        return
+    socket = project.socket_path("openbao")
+    with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
+        login = read_store_login(store, "worker", OpenBaoSecretStore(session))
+    with closing(store.open_checker(project, login)) as checker:
+        yield checker

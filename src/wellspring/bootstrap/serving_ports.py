@@ -27,12 +27,13 @@ def open_serving(
     from wellspring.lake.editions import EditionStore
     from wellspring.models.releases.store import ReleaseStore
     from wellspring.serving.policy_reloader import PolicyReloader
-    from wellspring.serving.release_cache import ReleaseCache
+    from wellspring.serving.release_cache import PROVED_ACTIONS, ReleaseCache
     from wellspring.serving.service import ServiceDependencies
     from wellspring.stores.online.registry import load_online_store
     from wellspring.trust.answer_signing import AnswerSigner
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.ledger.proved_entries import ProvedEntries
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring_verify import notes
 
@@ -40,6 +41,8 @@ def open_serving(
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
         store_login = read_store_login(online_store, "api", OpenBaoSecretStore(session))
         model_public_key = OpenBaoSigner(session, "models").public_key()
+        # Not from the ledger's folder: whoever writes there could put another log and its key in place.
+        log_public_key = OpenBaoSigner(session, "ledger").public_key()
         journal_key = request_journal_key(session, "api")
     with open_ledger(project, journal_key, clock=clock) as ledger:
         step, clock = ledger.step, ledger.clock
@@ -51,7 +54,9 @@ def open_serving(
             release_cache=ReleaseCache(
                 ReleaseStore(project.models_dir),
                 load_release=loaders.load_release,
-                index=ledger.index,
+                log=ProvedEntries(
+                    ledger.tree, notes.VerifierKey(origin, notes.KIND_LOG, log_public_key), PROVED_ACTIONS
+                ),
                 step=step,
                 clock=clock,
             ),

@@ -63,6 +63,7 @@ path "secret/data/worker/*" { capabilities = ["read"] }
     + JOURNAL_POLICIES["api"]
     + """
 path "transit/keys/models" { capabilities = ["read"] }
+path "transit/keys/ledger" { capabilities = ["read"] }
 path "secret/data/api/*" { capabilities = ["read"] }
 """,
     # It owns no data: the jobs that it starts have the worker's role.

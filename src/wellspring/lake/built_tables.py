@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake import editions, table_hash
+from wellspring.lake.file_pins import FILES_PROPERTY, FilePins
 from wellspring.lake.port import AUDIT_BRANCH, Catalog, Table
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
 class BuiltTables:
     """The built level of one lake. One writer at a time: the caller's job holds the resource `built`."""
 
-    def __init__(self, catalog: Catalog, edition_store: editions.EditionStore, fence: WriteFence) -> None:
+    def __init__(
+        self, catalog: Catalog, edition_store: editions.EditionStore, fence: WriteFence, pins: FilePins
+    ) -> None:
         self._catalog = catalog
+        self._pins = pins
         self._edition_store = edition_store
         self._fence = fence
 
@@ -62,6 +66,7 @@ class BuiltTables:
             rows.to_reader(),
             table.root_snapshot_id(),
             {**properties, "rows": str(rows.num_rows), "rows_digest": rows_digest},
+            self._pins.pin_snapshot,
         )
         stored_rows = (
             table.rows_added_by(snapshot_id)
@@ -76,7 +81,12 @@ class BuiltTables:
                 fix="nothing was published; check the disk, then build again",
             )
         return (
-            TableSnapshot(table=name, snapshot_id=snapshot_id, rows=rows.num_rows),
+            TableSnapshot(
+                table=name,
+                snapshot_id=snapshot_id,
+                rows=rows.num_rows,
+                files=next(table.iter_ancestry(snapshot_id)).properties.get(FILES_PROPERTY, ""),
+            ),
             Ref(name=f"snapshot:{name}@{snapshot_id}", digest=rows_digest),
         )
 

@@ -52,6 +52,9 @@ def encode_edition(edition: Edition) -> bytes:
     for table in value["tables"]:
         # A snapshot id has 63 bits; a JSON number is exact to 53 bits.
         table["snapshot_id"] = str(table["snapshot_id"])
+        # Editions of earlier versions pin no files; their bytes, and so their ids, stay what they were.
+        if not table["files"]:
+            del table["files"]
     return canonical.dumps_canonical(value)
 
 
@@ -68,21 +71,30 @@ def edition_facts(edition: Edition) -> dict[str, JsonValue]:
         "drops": list(edition.drops),
         "rows": {table_snapshot.table: table_snapshot.rows for table_snapshot in edition.tables},
         "tables": {table.table: str(table.snapshot_id) for table in edition.tables},
+        "files": {table.table: table.files for table in edition.tables if table.files},
         "known_since": format_instant(edition.known_since),
     }
 
 
 def edition_from_facts(tenant: str, facts: dict[str, JsonValue]) -> Edition:
     """Rebuild an edition from the facts of its publish entry. Raises CorruptedError when the facts are invalid."""
-    tables, rows = facts.get("tables"), facts.get("rows")
-    if not isinstance(tables, dict) or not isinstance(rows, dict) or tables.keys() != rows.keys():
+    tables, rows, files = facts.get("tables"), facts.get("rows"), facts.get("files", {})
+    if (
+        not isinstance(tables, dict)
+        or not isinstance(rows, dict)
+        or not isinstance(files, dict)
+        or tables.keys() != rows.keys()
+    ):
         raise CorruptedError("the facts of a publish entry are invalid", fix="stop; verify the ledger")
     without_id = Edition.model_validate(
         {
             **{name: facts.get(name) for name in ("known_since", "level", "parent", "drops")},
             "id": "",
             "tenant": tenant,
-            "tables": [{"table": name, "snapshot_id": tables[name], "rows": rows[name]} for name in sorted(tables)],
+            "tables": [
+                {"table": name, "snapshot_id": tables[name], "rows": rows[name], "files": files.get(name, "")}
+                for name in sorted(tables)
+            ],
         }
     )
     return without_id.model_copy(update={"id": edition_digest(without_id)[:12]})

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from wellspring.errors import CorruptedError, Refused
 from wellspring.lake import editions, key_lookup
 from wellspring.lake.built_tables import BuiltTables
+from wellspring.lake.file_pins import FilePins
 from wellspring.lake.part_index import DropRowCount, PartIndex
-from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Catalog, Snapshot, Table
+from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Catalog, Table
 from wellspring.lake.staging import (
     StagedPart,
     add_system_columns,
@@ -52,7 +53,8 @@ PARTS_FILE, KEY_INDEX_FOLDER = "parts.sqlite", "keys"
 class Lake:
     """One project's lake: the catalogs of its landed and of its built tables, and its editions.
 
-    derived: the folder of what is derived from them and kept between runs; None keeps it in memory.
+    pins: the lists of data files that editions name. derived: the folder of what is derived from them and kept between
+    runs; None keeps it in memory.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Lake:
         built: Catalog,
         edition_store: editions.EditionStore,
         *,
+        pins: FilePins,
         tenant: str,
         clock: Clock,
         fence: WriteFence,
@@ -71,7 +74,8 @@ class Lake:
         self._fence = fence
         self._catalog = landed
         self._edition_store = edition_store
-        self.built_tables = BuiltTables(built, edition_store, fence)
+        self._pins = pins
+        self.built_tables = BuiltTables(built, edition_store, fence, pins)
         self._derived = derived
         self._parts = PartIndex(derived / PARTS_FILE if derived is not None else None, landed, edition_store)
 
@@ -106,19 +110,20 @@ class Lake:
             parent_id = table.branch_head(STAGING_BRANCH) or table.branch_head(MAIN_BRANCH)
             if parent_id is None:
                 raise CorruptedError(f"table {table.name} has no first snapshot", fix="restore the lake from a copy")
-            snapshot_id = table.append_rows(rows, parent_id, snapshot_properties(admission, contract))
+            snapshot_id = table.append_rows(
+                rows, parent_id, snapshot_properties(admission, contract), self._pins.pin_snapshot
+            )
             step.crash_point("lake.stage:appended")
             self._audit_snapshot(table, snapshot_id, admission, contract)
             step.crash_point("lake.stage:audited")
-            staged_part = staged_part_from_snapshot(
-                table.name, Snapshot(snapshot_id, snapshot_properties(admission, contract), 0), published=False
-            )
+            staged_part = staged_part_from_snapshot(table.name, next(table.iter_ancestry(snapshot_id)), published=False)
             act.add_outputs(staged_part.snapshot_ref)
             act.add_facts(
                 replay_number=drop.replay_number,
                 table=table.name,
                 rows=admission.counts.admitted,
                 contract=f"{contract.name}@{contract.version}",
+                files=staged_part.files,
             )
         # After the ledger entry: every staged part was audited and has its entry.
         with self._fence.fence_writes("landed"):
@@ -171,8 +176,16 @@ class Lake:
             selected = self._select_waiting(name, [part for part in parts if part.table == name])
             if selected:
                 added_parts.extend(selected)
-                head = next(self._catalog.load_table(name).iter_ancestry(selected[-1].snapshot_id))
-                tables[name] = TableSnapshot(table=name, snapshot_id=head.snapshot_id, rows=head.rows)
+                table = self._catalog.load_table(name)
+                head = next(table.iter_ancestry(selected[-1].snapshot_id))
+                tables[name] = TableSnapshot(
+                    table=name,
+                    snapshot_id=head.snapshot_id,
+                    rows=head.rows,
+                    files=self._pins.pin_table(
+                        table, head.snapshot_id, tables.get(name), [part.files for part in selected]
+                    ),
+                )
         if not added_parts:
             return self._containing_edition(parts)
         edition = editions.build_edition(
@@ -248,14 +261,15 @@ class Lake:
         return tuple(self._edition_store.list_history(level))
 
     def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a table of an edition. Raises NotFound with the nearest table or column."""
-        table, snapshot_id = self._resolve_table(edition, name)
-        return table.read_snapshot(snapshot_id, tuple(columns) if columns is not None else None)
+        """Read a table of an edition. Raises NotFound with the nearest name, CorruptedError for a changed file."""
+        table, snapshot = self._resolve_table(edition, name)
+        self._pins.check_table(edition.id, snapshot, table)
+        return table.read_snapshot(snapshot.snapshot_id, tuple(columns) if columns is not None else None)
 
     def open_table(self, edition: Edition, name: str) -> TableInput:
-        """Return a table of an edition as input of a query engine. Raises NotFound with the nearest table."""
-        table, snapshot_id = self._resolve_table(edition, name)
-        return table.open_snapshot(snapshot_id)
+        """Return a table of an edition as input of a query engine. Raises as `read_table`."""
+        table, snapshot = self._resolve_table(edition, name)
+        return table.open_snapshot(snapshot.snapshot_id, self._pins.check_table(edition.id, snapshot, table))
 
     def find_rows_by_key(
         self, contract: DataContract, keys: pa.RecordBatchReader, *, engine: RowMatcher, scratch: Path
@@ -290,11 +304,11 @@ class Lake:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _resolve_table(self, edition: Edition, name: str) -> tuple[Table, int]:
-        """Find a table of an edition, landed or built, and its snapshot id."""
-        snapshot_id = editions.find_table_snapshot(edition, name).snapshot_id
-        table = self.built_tables.find_table(name, snapshot_id) if edition.level == "built" else None
-        return table or self._catalog.load_table(name), snapshot_id
+    def _resolve_table(self, edition: Edition, name: str) -> tuple[Table, TableSnapshot]:
+        """Find a table of an edition, landed or built, and its snapshot."""
+        snapshot = editions.find_table_snapshot(edition, name)
+        table = self.built_tables.find_table(name, snapshot.snapshot_id) if edition.level == "built" else None
+        return table or self._catalog.load_table(name), snapshot
 
     def _audit_snapshot(
         self, table: Table, snapshot_id: int, admission: AdmissionResult, contract: DataContract

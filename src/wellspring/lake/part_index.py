@@ -16,7 +16,7 @@ from wellspring.lake.staging import StagedPart, staged_part_from_snapshot
 from wellspring.records.lake import Edition
 from wellspring.stores.derived_file import open_derived_file
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = f"""
 create table if not exists tables (
   name text primary key, version text not null, head integer, edition_snapshot integer, published integer not null
@@ -24,7 +24,8 @@ create table if not exists tables (
 create table if not exists parts (
   name text not null, position integer not null, snapshot_id integer not null, drop_id text not null,
   replay_number integer not null, rows integer not null, rows_digest text not null, source text not null,
-  contract text not null, contract_version text not null, committed_ms integer not null, primary key (name, position)
+  contract text not null, contract_version text not null, files text not null, committed_ms integer not null,
+  primary key (name, position)
 ) without rowid;
 create index if not exists parts_by_drop on parts (drop_id, replay_number);
 create index if not exists parts_by_snapshot on parts (snapshot_id);
@@ -34,7 +35,8 @@ pragma user_version = {_FORMAT};
 """
 _PART = (
     "select p.name, p.snapshot_id, p.drop_id, p.replay_number, p.rows, p.rows_digest, p.source, p.contract,"
-    " p.contract_version, p.position <= t.published, p.committed_ms from parts p join tables t on t.name = p.name "
+    " p.contract_version, p.files, p.position <= t.published, p.committed_ms"
+    " from parts p join tables t on t.name = p.name "
 )
 
 
@@ -179,7 +181,7 @@ class PartIndex:
             if state is not None:
                 file.execute("insert into tables values (?, ?, ?, ?, ?)", (name, *state))
                 file.executemany(
-                    "insert into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "insert into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         _encode_part(name, position, snapshot)
                         for position, snapshot in enumerate(added, start=first + 1)
@@ -222,13 +224,13 @@ def _encode_part(name: str, position: int, snapshot: Snapshot) -> tuple[Any, ...
     part = staged_part_from_snapshot(name, snapshot, published=False)
     return (
         name, position, part.snapshot_id, part.drop, part.replay_number, part.rows, part.rows_digest, part.source,
-        part.contract, part.contract_version, snapshot.committed_ms,
+        part.contract, part.contract_version, part.files, snapshot.committed_ms,
     )  # fmt: skip
 
 
 def _decode_part(row: tuple[Any, ...]) -> StagedPart:
     names = (
         "table", "snapshot_id", "drop", "replay_number", "rows", "rows_digest", "source", "contract",
-        "contract_version",
+        "contract_version", "files",
     )  # fmt: skip
     return StagedPart(**dict(zip(names, row, strict=False)), published=bool(row[len(names)]))

@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
+from wellspring.lake.file_pins import PinnedFile
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.records.tables import TableInput
+
+PinFiles = Callable[[Collection[PinnedFile]], Mapping[str, str]]
+"""Keep the size and digest of the files of an append, and return the properties of its snapshot that name them."""
 
 LANDED_NAMESPACE, BUILT_NAMESPACE, RECORDED_NAMESPACE = "landed", "built", "recorded"
 MAIN_BRANCH, STAGING_BRANCH, AUDIT_BRANCH = "main", "staging", "audit"
@@ -84,6 +89,17 @@ class Table(Protocol):
         """
         ...
 
+    def list_files(self, snapshot_id: int) -> tuple[str, ...]:
+        """List all data files of a snapshot."""
+        ...
+
+    def hash_file(self, path: str) -> PinnedFile:
+        """Return size and SHA-256 of a data file, read once per process while it does not change.
+
+        Raises CorruptedError for a file that is missing.
+        """
+        ...
+
     def files_added_by(self, snapshot_id: int) -> tuple[str, ...]:
         """List the data files that one snapshot added. Raises NotFound for an unknown snapshot."""
         ...
@@ -94,11 +110,18 @@ class Table(Protocol):
 
     # --- writing ---
 
-    def append_rows(self, rows: pa.RecordBatchReader, parent_id: int, properties: Mapping[str, str]) -> int:
+    def append_rows(
+        self,
+        rows: pa.RecordBatchReader,
+        parent_id: int,
+        properties: Mapping[str, str],
+        pin_files: PinFiles | None = None,
+    ) -> int:
         """Append rows to the audit branch on top of `parent_id`, and return the id of the new snapshot.
 
         Reads the rows once, batch by batch, in bounded memory. When they end in an error nothing is appended, and the
-        files written so far are orphans.
+        files written so far are orphans. pin_files: gets the files as they were written, and returns further properties
+        of the snapshot.
         """
         ...
 

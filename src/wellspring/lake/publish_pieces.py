@@ -12,7 +12,7 @@ MAX_PARTS_PER_EDITION = 100
 """Maximum number of parts that one edition publishes."""
 MAX_PUBLISH_BYTES = MAX_ENTRY_BYTES - 4096
 """Bytes for the parts and tables of a publish entry; the rest is for its ids, instants and names."""
-_TABLE_BYTES = 80
+_TABLE_BYTES = 80 + 68
 
 
 def divide_parts(parts: Sequence[StagedPart], table_names: Iterable[str] = ()) -> Iterator[list[StagedPart]]:
@@ -36,8 +36,8 @@ def divide_parts(parts: Sequence[StagedPart], table_names: Iterable[str] = ()) -
 
 
 def _table_size(name: str) -> int:
-    """Return the bytes of a table's name in three maps, with a row count twice and a snapshot id."""
-    return 3 * len(json.dumps(name)) + _TABLE_BYTES
+    """Return the bytes of a table's name in four maps, with a row count twice, a snapshot id and a digest."""
+    return 4 * len(json.dumps(name)) + _TABLE_BYTES
 
 
 def _part_size(part: StagedPart) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from wellspring.errors import Refused
+from wellspring.lake.file_pins import FILES_PROPERTY
 from wellspring.lake.port import Snapshot
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, Drop
@@ -24,7 +25,7 @@ SYSTEM_COLUMNS = ("drop_id", "replay_number", "tenant", "known_since")
 class StagedPart(Frozen):
     """The rows of one part of a drop in the lake: published in an edition, or staged until their set is complete.
 
-    rows_digest: reported by the enclave and verified by reading the rows back.
+    rows_digest: reported by the enclave and verified by reading the rows back. files: digest of the list of its files.
     """
 
     table: str
@@ -37,6 +38,7 @@ class StagedPart(Frozen):
     contract: str
     contract_version: str
     published: bool = False
+    files: str = ""
 
     @property
     def rows_ref(self) -> Ref:
@@ -124,6 +126,7 @@ def staged_part_from_snapshot(table: str, snapshot: Snapshot, *, published: bool
         contract=properties["contract"],
         contract_version=properties["contract_version"],
         published=published,
+        files=properties.get(FILES_PROPERTY, ""),
     )
 
 

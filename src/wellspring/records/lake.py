@@ -13,11 +13,15 @@ SnapshotId = Annotated[int, PlainSerializer(str, when_used="json")]
 
 
 class TableSnapshot(Frozen):
-    """One Iceberg snapshot of a table. rows: row count of the whole table at that snapshot."""
+    """One Iceberg snapshot of a table. rows: row count of the whole table at that snapshot.
+
+    files: digest of the list of its data files with their SHA-256; '' for a snapshot that pins none.
+    """
 
     table: str
     snapshot_id: SnapshotId
     rows: int
+    files: str = ""
 
 
 class Edition(Record):

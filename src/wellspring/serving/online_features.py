@@ -9,7 +9,7 @@ from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpe
 from wellspring.records.record import Digest
 from wellspring.serving.prediction import check_view_compatibility
 from wellspring.serving.release_cache import LoadedRelease
-from wellspring.stores.online.port import LiveMarker, OnlineReader
+from wellspring.stores.online.port import DefinitionChanged, LiveMarker, OnlineReader
 
 
 class OnlineFeatures:
@@ -44,9 +44,38 @@ class OnlineFeatures:
     async def read_rows(
         self, views: FeatureViews, row_keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker, list[FeatureRow | None]]:
-        """Read the live marker and the rows in one round trip. Raises Unavailable."""
-        live, rows = await self._open_reader(views).get_with_marker(row_keys)
-        return self._require_live(live), rows
+        """Read the live marker and the rows, in one round trip unless definitions change. Raises Unavailable.
+
+        A row can be checked only with the definition that it was written with, so it is read with the live one, and
+        while a materialization runs perhaps with the one that comes. Its features of another definition are ignored.
+        """
+        last_marker = self._live_marker
+        if last_marker is not None and last_marker.views != views.digest:
+            views = self._select_views(last_marker.views, row_keys) or views
+        try:
+            live, rows = await self._open_reader(views).get_with_marker(row_keys)
+            return self._require_live(live), rows
+        except DefinitionChanged:
+            live = await self.read_live_marker()
+            return live, [await self._read_row(live, row_key) for row_key in row_keys]
+
+    async def _read_row(self, live: LiveMarker, row_key: tuple[str, tuple[str, ...]]) -> FeatureRow | None:
+        """Read a row with the first of the live and the pending definitions that it was written with."""
+        changed: DefinitionChanged | None = None
+        for digest in (live.views, *live.pending_views):
+            if (views := self._select_views(digest, [row_key])) is not None:
+                try:
+                    return (await self._open_reader(views).get_rows([row_key]))[0]
+                except DefinitionChanged as exc:
+                    changed = exc
+        raise changed or Unavailable(
+            f"the online store has no view {row_key[0]}", fix="run `wellspring transform`, then retry"
+        )
+
+    def _select_views(self, digest: Digest, row_keys: Sequence[tuple[str, tuple[str, ...]]]) -> FeatureViews | None:
+        """Return the definitions with a digest; None unless they have each of the views."""
+        views = self.get_views(digest)
+        return views if all(views.find_view(name) is not None for name, _ in row_keys) else None
 
     async def read_live_marker(self) -> LiveMarker:
         """Read the live marker. Raises Unavailable."""

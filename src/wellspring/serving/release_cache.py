@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from wellspring.errors import (
     CorruptedError,
@@ -17,6 +17,7 @@ from wellspring.errors import (
     WellspringError,
     suggest_name,
 )
+from wellspring.models.releases.history import SWITCH_ACTIONS, find_live_release, list_switched_models
 from wellspring.models.releases.promotion import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.plugins import guard_plugin_code
@@ -32,6 +33,15 @@ from wellspring.trust.approvals import LedgerEntries, find_approval
 
 RETRY_AFTER = timedelta(seconds=2)
 """Time after which a release that failed to load for a temporary reason is loaded again."""
+CHECK_AFTER = timedelta(seconds=5)
+"""Time after which pointer and log are compared again although the pointer has not changed."""
+SWITCH_TIME, SWITCH_PAUSE = timedelta(seconds=5), timedelta(milliseconds=200)
+"""Time in which the log may follow a pointer that has changed, and the pause between two comparisons in that time."""
+PROVED_ACTIONS = (*SWITCH_ACTIONS, "propose", "approve", "enroll")
+"""Actions of the entries that decide what may answer."""
+_RETRIED_ERRORS = (Unavailable, ProjectError)
+"""Errors that can be corrected without a new release."""
+_RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 TokenDomains = Mapping[str, frozenset[str]]
 """Token domains by key column: those that the contracts declare for columns of that name."""
 
@@ -109,17 +119,35 @@ def require_token_domains(view: FeatureViewSpec, token_domains: TokenDomains) ->
             )
 
 
+class ProvedLog(LedgerEntries, Protocol):
+    """The switches, proposals, approvals and enrollments of the log, all of them, proved by its signed checkpoint."""
+
+    def refresh(self) -> None:
+        """Read what the log has gained. Raises CorruptedError for a log that does not match its checkpoint."""
+        ...
+
+
 class _CacheEntry(NamedTuple):
-    """pointer_version: the last checked version of the live pointer. error: why its release is not the loaded one."""
+    """pointer_version: the last checked version of the live pointer. error: why the live release is not the loaded one.
+
+    check_at: when pointer and log are compared again. parted_since: since when the pointer names another release than
+    the log, of which no switch is recorded. failed: the release that could not be loaded.
+    """
 
     pointer_version: tuple[int, int] | None
     served: LoadedRelease | None
+    check_at: datetime
     error: WellspringError | None = None
-    retry_at: datetime | None = None
+    parted_since: datetime | None = None
+    failed: str = ""
 
 
 class ReleaseCache:
     """Cache the loaded releases of one process. Thread-safe; `peek` costs one stat call.
+
+    What may answer is the release of the last completed switch in the proved log; the pointer only shows that a switch
+    happened. While a switch is in progress the release before it answers. If the pointer names a release of which the
+    log has no switch, the model is refused, after SWITCH_SECONDS in which the log may still follow.
 
     If a release cannot be loaded, the previous one stays in service; the error is in `load_errors`, in the ledger, and
     (as `superseded_by`) in the ledger record of each prediction.
@@ -130,13 +158,13 @@ class ReleaseCache:
         release_store: ReleaseStore,
         *,
         load_release: Callable[[Release], LoadedRelease],
-        index: LedgerEntries,
+        log: ProvedLog,
         step: Recorder,
         clock: Clock,
     ) -> None:
         self.release_store = release_store
         self._load_release = load_release
-        self._index = index
+        self._log = log
         self._step = step
         self._clock = clock
         self._lock = threading.Lock()
@@ -153,63 +181,121 @@ class ReleaseCache:
         return {model: entry.served for model, entry in self._entries.items() if entry.served is not None}
 
     def peek(self, model: str) -> LoadedRelease | None:
-        """Return the loaded release if the live pointer is unchanged; None means that `get` must load."""
+        """Return the loaded release if the live pointer is unchanged; None means that `get` must compare or load."""
         entry = self._entries.get(model)
         if entry is None or entry.served is None or entry.pointer_version != self.release_store.live_version(model):
             return None
-        return None if entry.retry_at is not None and self._clock.now() >= entry.retry_at else entry.served
+        return None if self._clock.now() >= entry.check_at else entry.served
 
     def get(self, model: str) -> LoadedRelease:
-        """Return the release that serves a model; load it first if the live pointer has changed.
+        """Return the release that serves a model; load it first if a switch has made another one live.
 
-        Raises NotFound with the nearest name for a model without a live release, and the load error if no release of
-        the model could be loaded.
+        Raises NotFound with the nearest name for a model without a live release, CorruptedError when pointer and log
+        part, and the load error if no release of the model could be loaded.
         """
         with self._lock:
             served = self.peek(model)
             if served is not None:
                 return served
             pointer_version = self.release_store.live_version(model)
-            if pointer_version is None:
+            entry = self._entries.get(model)
+            if pointer_version is None and (entry is None or entry.pointer_version is None):
                 raise NotFound(
                     "no such model is served", fix=suggest_name(model, list(self.release_store.live_models()))
                 )
-            entry = self._entries.get(model, _CacheEntry(None, None))
-            if (
-                entry.error is None
-                or entry.pointer_version != pointer_version
-                or (entry.retry_at and self._clock.now() >= entry.retry_at)
-            ):
-                entry = self._entries[model] = self._load_entry(model, pointer_version, entry)
+            if entry is None or entry.pointer_version != pointer_version or self._clock.now() >= entry.check_at:
+                entry = self._entries[model] = self._check_entry(model, pointer_version, entry)
             if entry.served is None:
                 assert entry.error is not None
                 raise entry.error
             return entry.served
 
-    def _load_entry(self, model: str, pointer_version: tuple[int, int], entry: _CacheEntry) -> _CacheEntry:
-        live_id = ""
+    def check_all(self) -> None:
+        """Compare pointer and log of each model that either of them names; `load_errors` has what was found."""
+        for model in {*self.release_store.live_models(), *self._list_switched()}:
+            with self._lock:
+                entry = self._entries.get(model)
+                self._entries[model] = self._check_entry(model, self.release_store.live_version(model), entry)
+
+    def _list_switched(self) -> list[str]:
+        with self._lock:
+            try:
+                self._log.refresh()
+            except WellspringError:
+                # Each model that is checked reports it.
+                return []
+            return list_switched_models(self._log)
+
+    def _check_entry(
+        self, model: str, pointer_version: tuple[int, int] | None, entry: _CacheEntry | None
+    ) -> _CacheEntry:
+        """Compare pointer and log, and load the release that the log says is live, unless it is loaded."""
+        now = self._clock.now()
+        served = entry.served if entry is not None else None
         try:
-            live_id = self.release_store.live_id(model)
+            self._log.refresh()
+            live = find_live_release(self._log, model)
+            pointer = self.release_store.live_id(model)
+        except Unavailable as exc:
+            return _CacheEntry(pointer_version, served, now + RETRY_AFTER, exc)
+        except WellspringError as exc:
+            # The log itself is damaged, so nothing says what may answer.
+            return _CacheEntry(pointer_version, None, now + RETRY_AFTER, exc)
+        is_switching = pointer in live.unsettled
+        parted_since = entry.parted_since if entry is not None else None
+        if pointer != live.release and not is_switching:
+            parted_since = parted_since or now
+            if served is None or served.release.id != live.release or now - parted_since >= SWITCH_TIME:
+                error = self._refuse_parted(model, pointer, live.release, entry)
+                return _CacheEntry(pointer_version, None, now + SWITCH_PAUSE, error, parted_since)
+            return _CacheEntry(pointer_version, served, now + SWITCH_PAUSE, None, parted_since)
+        pause = SWITCH_PAUSE if is_switching and pointer != live.release else CHECK_AFTER
+        if served is not None and served.release.id == live.release:
+            current = served._replace(superseded_by="") if served.superseded_by else served
+            return _CacheEntry(pointer_version, current, now + pause)
+        if entry is not None and entry.failed == live.release and not isinstance(entry.error, _RETRIED_ERRORS):
+            return entry._replace(pointer_version=pointer_version, check_at=now + pause)
+        return self._load_entry(pointer_version, served, live.release, now + pause)
+
+    def _refuse_parted(self, model: str, pointer: str, live: str, entry: _CacheEntry | None) -> WellspringError:
+        """Return the error of a model whose pointer and log part; the first time, record it."""
+        shown = pointer if _RELEASE_ID.fullmatch(pointer) else "no release"
+        error = CorruptedError(
+            f"the pointer of {model} names {shown}, and the last switch in the log made {live or 'none'} live",
+            fix="find out who wrote the pointer; `wellspring ledger verify` names what differs",
+        )
+        if entry is not None and entry.error is not None and entry.error.what == error.what:
+            return entry.error
+        subject = f"release:{live}" if live else f"model:{model}"
+        try:
+            with self._step("serve", subject, facts={"model": model, "pointer": shown}):
+                raise error
+        except CorruptedError:
+            return error
+
+    def _load_entry(
+        self, pointer_version: tuple[int, int] | None, previous: LoadedRelease | None, live_id: str, check_at: datetime
+    ) -> _CacheEntry:
+        try:
             if not live_id:
-                raise NotFound(f"{model} has no live release", fix="approve a release")
+                raise NotFound("the model has no live release", fix="approve a release")
             release = self.release_store.get(live_id)
             with self._step(
-                "serve", release.subject, inputs=[build_release_ref(release)], facts={"model": model}
+                "serve", release.subject, inputs=[build_release_ref(release)], facts={"model": release.model}
             ) as act:
-                act.add_inputs(Ref(name=f"artifact:{model}", digest=release.artifact))
+                act.add_inputs(Ref(name=f"artifact:{release.model}", digest=release.artifact))
                 served = self._load_approved(release)
-        except (Unavailable, ProjectError) as exc:
-            # These errors can be corrected without a new release, so the load is retried.
-            return _CacheEntry(
-                pointer_version, _keep_previous(entry.served, live_id), exc, self._clock.now() + RETRY_AFTER
-            )
         except WellspringError as exc:
-            return _CacheEntry(pointer_version, _keep_previous(entry.served, live_id), exc)
-        return _CacheEntry(pointer_version, served)
+            if isinstance(exc, _RETRIED_ERRORS):
+                check_at = self._clock.now() + RETRY_AFTER
+            return _CacheEntry(
+                pointer_version, _keep_previous(previous, live_id), check_at, exc, failed=live_id or "none"
+            )
+        return _CacheEntry(pointer_version, served, check_at)
 
     def _load_approved(self, release: Release) -> LoadedRelease:
         """Load a release. Raises Refused if the ledger holds no approval by a second person."""
-        if find_approval(self._index, release) is None:
+        if find_approval(self._log, release) is None:
             raise Refused.because(
                 release.subject,
                 "not_approved",
@@ -222,5 +308,5 @@ class ReleaseCache:
 
 def _keep_previous(served: LoadedRelease | None, live_id: str) -> LoadedRelease | None:
     """Keep the previous release in service, marked with the live release that could not be loaded."""
-    superseded_by = f"release:{live_id}" if re.fullmatch(r"[0-9a-f]{12}", live_id) else ""
+    superseded_by = f"release:{live_id}" if _RELEASE_ID.fullmatch(live_id) else ""
     return served._replace(superseded_by=superseded_by) if served is not None else None

@@ -214,8 +214,9 @@ class PredictionService:
             "pending_error": pending_error.what if pending_error is not None else None,
         }
 
-    def health(self) -> dict[str, JsonValue]:
-        """Report the loaded releases, the load errors and the state of the policies."""
+    async def health(self) -> dict[str, JsonValue]:
+        """Compare pointers and log; report the loaded releases, what was found, and the state of the policies."""
+        await self._run_in_thread(self._dependencies.release_cache.check_all)
         release_cache, policy_reloader = self._dependencies.release_cache, self._dependencies.policy_reloader
         load_errors = {model: error.what for model, error in release_cache.load_errors.items()}
         return {

@@ -8,12 +8,15 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wellspring.bootstrap.lake_ports import open_stored_state
 from wellspring.data.contracts import contract
 from wellspring.data.sources.registry import load_source_kind
 from wellspring.embedded import layout, packages
+from wellspring.embedded.job_client import is_worker_ready, send_query
 from wellspring.embedded.openbao_setup import is_bootstrap_complete
 from wellspring.errors import ProjectError, WellspringError
 from wellspring.models.spec import definition
+from wellspring.operations.stored_state import list_state_problems
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import sandbox
@@ -24,6 +27,7 @@ from wellspring.stores.locks.registry import find_lock_problems
 from wellspring.supervisor.managed_process import is_same_process
 from wellspring.trust import policy
 from wellspring.trust.dlp.registry import load_scanner
+from wellspring.trust.ledger.tree import CHECKPOINT_FILE
 
 _MIN_FREE_BYTES = 2 * 1024**3
 
@@ -37,7 +41,7 @@ class HealthCheck(NamedTuple):
 
 
 def run_health_checks(project: Project) -> list[HealthCheck]:
-    """Check packages, sources, contracts, policies, models, file owners, leftover servers, locks and disk space."""
+    """Check packages, sources, contracts, policies, models, owners, servers, locks, stored state and disk space."""
     checkers = (
         _check_packages,
         _check_sources,
@@ -50,6 +54,8 @@ def run_health_checks(project: Project) -> list[HealthCheck]:
         _check_settings,
         _check_locks,
         _check_clock,
+        _check_stored_state,
+        _check_online_rows,
         _check_machine,
     )
     return [check for checker in checkers for check in checker(project)]
@@ -208,6 +214,40 @@ def _check_clock(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck(
             True, f"clock: {'simulated, in a project for tests only' if is_simulation else 'this machine'}"
         )
+
+
+def _check_stored_state(project: Project) -> Iterator[HealthCheck]:
+    """Compare pointers, data files and view definitions with the log."""
+    if not (project.ledger_dir / CHECKPOINT_FILE).exists():
+        return
+    try:
+        problems = list_state_problems(open_stored_state(project))
+    except WellspringError as error:
+        yield HealthCheck(False, error.what, error.fix)
+        return
+    for problem in problems:
+        yield HealthCheck(False, problem.what, problem.fix)
+    if not problems:
+        yield HealthCheck(True, "pointers, data files and view definitions are those that the log names")
+
+
+def _check_online_rows(project: Project) -> Iterator[HealthCheck]:
+    """Let the worker check each row of the online store; only it and the API have the key of the rows."""
+    if project.features is None or not is_worker_ready(project):
+        return
+    try:
+        check = send_query(project, "online-rows", "", {})
+    except WellspringError as error:
+        yield HealthCheck(False, f"online rows: {error.what}", error.fix)
+        return
+    fix = "find out who wrote to the online store; empty it, and run `wellspring transform` again"
+    if check is not None and check["is_marker_refused"]:
+        yield HealthCheck(False, "online rows: no materialization wrote the marker of the live edition", fix)
+    if check is not None and check["refused"]:
+        what = f"online rows: no materialization wrote {check['refused']:,} of {check['rows']:,} rows for their keys"
+        yield HealthCheck(False, what, fix)
+    elif check is not None:
+        yield HealthCheck(True, f"online rows: a materialization wrote all {check['rows']:,} rows")
 
 
 def _check_machine(project: Project) -> Iterator[HealthCheck]:

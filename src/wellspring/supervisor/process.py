@@ -30,6 +30,7 @@ from wellspring.runtime.run_state import RunState, ServerState, select_settings
 from wellspring.runtime.simulated_clock import check_clock, open_clock
 from wellspring.runtime.trusted_folder import remove_file
 from wellspring.runtime.unix_socket import PeerCredentials
+from wellspring.stores.online.port import ROW_KEY_SECRET
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -150,6 +151,9 @@ class Supervisor:
         passwords = valkey.generate_passwords()
         for user, password in passwords.items():
             bootstrap.store_secret(f"{user}/valkey", {"user": user, "password": password})
+        row_key = secrets.token_hex(32)
+        for user in (valkey.WRITER_USER, valkey.READER_USER):
+            bootstrap.store_secret(f"{user}/{ROW_KEY_SECRET}", {"key": row_key})
         valkey.write_valkey_acl(project, passwords, privileges)
         bootstrap.finish_bootstrap()
 

@@ -13,7 +13,8 @@ from pydantic import JsonValue
 
 from wellspring import workflows
 from wellspring.bootstrap import ReadPorts, open_ledger_reader, open_model_store, open_models
-from wellspring.bootstrap.job_ports import open_read_ports
+from wellspring.bootstrap.job_ports import open_read_ports, open_row_checker
+from wellspring.data.features.views import list_saved_views
 from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project
 from wellspring.records.ingestion import RowAccount
@@ -128,6 +129,16 @@ def _handle_label_values(request: QueryRequest) -> JsonValue:
         return {**queries.summarize_label_values(ports, request.subject, str(request.params["column"]))}
 
 
+def _handle_online_rows(request: QueryRequest) -> JsonValue:
+    """Check all online rows; null if the online store cannot be checked."""
+    if request.credential is None:
+        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
+    with open_row_checker(request.project, request.credential) as checker:
+        if checker is None:
+            return None
+        return {**checker.check_rows(list_saved_views(request.project.lake_dir / "views"))._asdict()}
+
+
 def _parse_instant(text: str) -> datetime:
     try:
         parsed = datetime.fromisoformat(text)
@@ -171,5 +182,6 @@ QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {
     "history": _handle_history,
     "latest-keys": _handle_latest_keys,
     "label-values": _handle_label_values,
+    "online-rows": _handle_online_rows,
     "sealed-pack": _handle_sealed_pack,
 }

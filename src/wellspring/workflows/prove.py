@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.bootstrap import open_sealed_manifests
+from wellspring.bootstrap.lake_ports import open_stored_state
 from wellspring.compliance import evidence
 from wellspring.compliance.sealed_parts import SealedParts
-from wellspring.errors import Unavailable
+from wellspring.errors import CorruptedError, Unavailable
+from wellspring.operations.stored_state import list_editions, list_story_problems
 from wellspring.project import Project
 from wellspring.records.lake import Edition
 from wellspring.records.record import Digest
@@ -30,12 +32,14 @@ def prove_subject(ledger: LedgerReader, subject: str, folder: Path, *, platform:
     """Write the provenance story of a subject, such as `drop:ID` or `dataset:NAME`, with proofs into `folder`.
 
     A sealed story needs no server; without an open platform the pack is written and not recorded. Sealing needs an open
-    platform: raises Unavailable without one when the story is not sealed.
+    platform: raises Unavailable without one when the story is not sealed. Raises CorruptedError when a data file of an
+    edition of the story, a view definition or a release pointer differs from the log.
     """
     if platform is not None:
         platform.sequencer.integrate()
     sealed = open_sealed_parts(ledger)
     story = evidence.collect_story(ledger.index, subject, sealed)
+    _require_unchanged(ledger, story)
     documents = collect_documents(ledger, story)
     if evidence.find_seal(ledger.index, story, documents) is None:
         if platform is None:
@@ -52,6 +56,14 @@ def prove_subject(ledger: LedgerReader, subject: str, folder: Path, *, platform:
         entries = evidence.write_pack(folder, story, documents, ledger.tree, ledger.index, sealed)
         act.add_facts(entries=entries)
     return WrittenPack(story.subject, folder, entries)
+
+
+def _require_unchanged(ledger: LedgerReader, story: evidence.ProvenanceStory) -> None:
+    """Raise CorruptedError if a file, a view definition or a release pointer that a story depends on was changed."""
+    editions = list_editions(indexed.entry for indexed in story.entries)
+    problems = list_story_problems(open_stored_state(ledger.project), editions)
+    if problems:
+        raise CorruptedError(f"{story.subject} is not proved: {problems[0].what}", fix=problems[0].fix)
 
 
 def collect_documents(ledger: LedgerReader, story: evidence.ProvenanceStory) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ from wellspring.data.features.materialize import (
     unfinished_materializations,
 )
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
-from wellspring.lake import editions
+from wellspring.lake import editions, table_hash
 from wellspring.lake.lake import Lake
 from wellspring.models.releases import promotion
 from wellspring.query.registry import open_query_engine
@@ -122,6 +122,7 @@ def test_the_newest_row_of_each_thing_is_online_and_the_marker_says_so():
     assert online.rows["member_history", (token(1),)].values["denials"] == 2
     assert online.live == LiveMarker(EARLY.id, EARLY.known_since, "d" * 64)
     (entry,) = step.done("materialize")
+    newest = point_in_time.latest_rows(MEMBERS, lake.tables["member_history"], engine=ENGINE)
     assert entry.subject == EARLY.subject
     assert [(ref.name, ref.digest) for ref in entry.inputs] == [
         (EARLY.subject, editions.edition_digest(EARLY)),
@@ -129,6 +130,7 @@ def test_the_newest_row_of_each_thing_is_online_and_the_marker_says_so():
     ]
     assert entry.facts == {
         "rows": {"member_history": 1},
+        "rows_digests": {"member_history": table_hash.hash_rows(newest)},
         "superseded_rows": {"member_history": 0},
         "as_of": "2026-01-01T00:00:05.000000Z",
         "live": True,

@@ -162,7 +162,7 @@ def test_our_key_and_values_are_feasts_byte_by_byte():
     from feast.protos.feast.types.Value_pb2 import Value
 
     two = view(keys=("member_id", "claim_id"))
-    laid = RowCodec("acme", two)
+    laid = RowCodec("acme", two, b"\x05" * 32)
     names = {"claim_id": token(2, "claim"), "member_id": token(1)}
     their_value = EntityKey(join_keys=list(names), entity_values=[Value(string_val=name) for name in names.values()])
     assert laid.encode_key((token(1), token(2, "claim"))) == serialize_entity_key(their_value, 3) + b"acme"
@@ -175,6 +175,7 @@ def test_our_key_and_values_are_feasts_byte_by_byte():
         "covered": False,
         "plan": "",
     }
-    columns = laid.encode_rows(rows(two, [result]), published=instant(0), edition="0123456789ab")
+    keys = [laid.encode_key((token(1), token(2, "claim")))]
+    columns = laid.encode_rows(rows(two, [result]), keys, published=instant(0), edition="0123456789ab")
     values = [Value(int64_val=-7), Value(double_val=0.0), Value(bool_val=False), Value(string_val="")]
     assert [column[0] for column in columns[:4]] == [value.SerializeToString() for value in values]

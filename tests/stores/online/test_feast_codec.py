@@ -1,6 +1,7 @@
 """The codec equals the libraries that Feast uses, byte by byte; test_views_feast.py compares with Feast itself."""
 
 import struct
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import mmh3
@@ -16,9 +17,10 @@ from wellspring.records.features import FeatureRow
 from wellspring.records.instants import to_epoch_micros
 from wellspring.stores.online import feast_codec
 from wellspring.stores.online.feast_codec import RowCodec, RowVersion
-from wellspring.stores.online.port import online_namespace
+from wellspring.stores.online.port import DefinitionChanged, online_namespace
 
-LAID = RowCodec("acme", view())
+ROW_KEY = b"\x05" * 32
+LAID = RowCodec("acme", view(), ROW_KEY)
 
 
 @given(st.binary(max_size=70))
@@ -69,12 +71,11 @@ VALUES = {
 }
 
 
-def encoded(*arguments: dict[str, object]) -> list[list[bytes]]:
+def encoded(*arguments: dict[str, object], codec: RowCodec = LAID) -> list[list[bytes]]:
     table = rows(view(), arguments)
-    return [
-        list(encode_row)
-        for encode_row in zip(*LAID.encode_rows(table, published=instant(9), edition="0123456789ab"), strict=True)
-    ]
+    keys = [codec.encode_key((str(key),)) for key in table["member_id"].to_pylist()]
+    columns = codec.encode_rows(table, keys, published=instant(9), edition="0123456789ab")
+    return [list(encode_row) for encode_row in zip(*columns, strict=True)]
 
 
 @given(st.fixed_dictionaries(VALUES), st.integers(-(2**63), 2**63 - 1))
@@ -97,15 +98,39 @@ def test_a_hash_without_version_field_gives_no_row():
     assert LAID.decode_row((token(1),), [None] * len(LAID.fields)) is None
 
 
-def test_a_row_older_than_a_feature_is_not_returned():
+def test_a_row_of_another_definition_is_left_to_a_codec_of_that_definition():
     (reply,) = encoded({"member_id": token(1), "denials": 3})
-    assert LAID.decode_row((token(1),), [None, *reply[1:]]) is None
+    fewer = RowCodec("acme", view("member_history", {"denials": "int64"}), ROW_KEY)
+    with pytest.raises(DefinitionChanged):
+        fewer.decode_row((token(1),), [reply[0], *reply[-2:]])
+
+
+def test_a_row_is_bound_to_its_key_namespace_and_secret():
+    (reply,) = encoded({"member_id": token(1), "denials": 3})
+    foreign_codecs = [
+        (LAID, token(2)),
+        (RowCodec("acme:north", view(), ROW_KEY), token(1)),
+        (RowCodec("acme", view(), b"\x06" * 32), token(1)),
+    ]
+    for codec, key in foreign_codecs:
+        with pytest.raises(CorruptedError, match="not one that a materialization wrote for its key"):
+            codec.decode_row((key,), reply)
+    with pytest.raises(ValueError, match="row key"):
+        RowCodec("acme", view()).decode_row((token(1),), reply)
+
+
+def test_every_field_of_a_row_is_bound():
+    (reply,) = encoded({"member_id": token(1), "denials": 1, "rate": 0.5, "covered": True, "plan": "gold"})
+    for place, raw in enumerate(reply):
+        for changed in (raw[:-1] + bytes([raw[-1] ^ 1]), None):
+            with pytest.raises(CorruptedError) if place < len(reply) - 1 or changed else nullcontext():
+                LAID.decode_row((token(1),), [*reply[:place], changed, *reply[place + 1 :]])
 
 
 def test_a_row_changed_by_another_program_is_corrupted():
     (reply,) = encoded({"member_id": token(1)})
     reply[-2] = feast_codec.encode_timestamp(to_epoch_micros(instant(5)))
-    with pytest.raises(CorruptedError, match="another program"):
+    with pytest.raises(CorruptedError, match="not one that a materialization wrote"):
         LAID.decode_row((token(1),), reply)
 
 
@@ -143,6 +168,7 @@ def test_row_versions_sort_by_knowledge_then_by_edition():
 
 def test_every_row_holds_its_edition():
     table = rows(view(), [{"member_id": token(1)}])
-    *_, marks = LAID.encode_rows(table, published=edition().known_since, edition=edition().id)
+    key = LAID.encode_key((token(1),))
+    *_, marks = LAID.encode_rows(table, [key], published=edition().known_since, edition=edition().id)
     assert RowVersion.decode(marks[0]).edition == "0123456789ab"
     assert isinstance(table["known_since"].type, pa.TimestampType)

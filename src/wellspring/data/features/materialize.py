@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from wellspring.data.features import point_in_time
 from wellspring.data.features.views import check_views
 from wellspring.errors import CorruptedError, Refused
-from wellspring.lake import editions
+from wellspring.lake import editions, table_hash
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
@@ -67,6 +69,7 @@ def materialize_views(
         Ref(name=f"views:{views.project}", digest=views.digest),
     ]
     row_counts: dict[str, int] = {}
+    digests: dict[str, JsonValue] = {}
     superseded_counts: dict[str, int] = {}
     with step("materialize", edition.subject, inputs=input_refs, intent=True) as act:
         with fence.fence_writes("online"):
@@ -83,12 +86,18 @@ def materialize_views(
                 stride=1 if verify_all else max(1, rows.num_rows // VERIFIED_SAMPLE_ROWS),
             )
             row_counts[view.name] = rows.num_rows
+            # Of the rows sorted by key; whoever has the edition computes it again.
+            digests[view.name] = table_hash.hash_rows(rows)
         cutoff = knowledge_cutoff(lake, edition)
         with fence.fence_writes("online"):
             is_live = online_store.set_live(edition, as_of=cutoff, views=views.digest)
         step.crash_point("materialize.live:set")
         act.add_facts(
-            rows={**row_counts}, superseded_rows={**superseded_counts}, as_of=format_instant(cutoff), live=is_live
+            rows={**row_counts},
+            rows_digests=digests,
+            superseded_rows={**superseded_counts},
+            as_of=format_instant(cutoff),
+            live=is_live,
         )
     for intent in unfinished:
         step.complete_after_crash(

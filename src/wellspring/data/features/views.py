@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import ProjectError, suggest_name
+from wellspring.errors import CorruptedError, ProjectError, suggest_name
 from wellspring.observe.metrics import keep_metrics_in_memory
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
@@ -97,6 +97,17 @@ def save_views(views: FeatureViews, folder: Path) -> None:
 def load_views_by_digest(folder: Path, digest: Digest) -> FeatureViews:
     """Read saved views without importing Feast. Raises NotFound, CorruptedError when the file was changed."""
     return RecordStore(DiskBlobStore(folder), _VIEWS_KIND).get(digest)
+
+
+def list_saved_views(folder: Path) -> list[FeatureViews]:
+    """Read all saved views whose files are unchanged, sorted by digest."""
+    records = RecordStore(DiskBlobStore(folder), _VIEWS_KIND)
+    saved: list[FeatureViews] = []
+    for digest in records.list_ids():
+        # `list_state_problems` names a changed file.
+        with suppress(CorruptedError):
+            saved.append(records.get(digest))
+    return saved
 
 
 def check_views(views: FeatureViews, schemas: Mapping[str, pa.Schema]) -> None:

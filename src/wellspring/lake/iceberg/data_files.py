@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from wellspring.errors import CorruptedError
+from wellspring.lake.file_pins import PinnedFile, hash_local_file
 from wellspring.lake.iceberg.schemas import plain_schema
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 FILE_BYTES = 64 << 20
 """Bytes of rows in memory after which a data file is written; its Parquet file is a third to a tenth of it."""
 BATCH_ROWS = 65_536
+_CHUNK_BYTES = 1 << 20
 
 
 def write_data_files(iceberg: PyIcebergTable, rows: pa.RecordBatchReader) -> Iterator[DataFile]:
@@ -66,6 +70,30 @@ def read_file_columns(iceberg: PyIcebergTable, path: str, schema: pa.Schema) -> 
                 for field in schema
             ]
             yield pa.record_batch(arrays, schema=schema)
+
+
+def take_written_file(iceberg: PyIcebergTable, path: str) -> PinnedFile:
+    """Return size and SHA-256 of a file that was just written: hashed on its way to this disk, elsewhere read again."""
+    written: dict[str, PinnedFile] = getattr(iceberg.io, "written_files", {})
+    return written.pop(path, None) or hash_data_file(iceberg, path)
+
+
+def hash_data_file(iceberg: PyIcebergTable, path: str) -> PinnedFile:
+    """Hash a data file: one of this machine as `hash_local_file` does, another through the storage of its table."""
+    if path.startswith("/"):
+        return hash_local_file(path)
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with iceberg.io.new_input(path).open() as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except FileNotFoundError:
+        raise CorruptedError(
+            f"{path}, a data file of the lake, is missing", fix="restore the file from a copy"
+        ) from None
+    return PinnedFile(path, size, digest.hexdigest())
 
 
 def _group_batches(rows: pa.RecordBatchReader) -> Iterator[list[pa.RecordBatch]]:

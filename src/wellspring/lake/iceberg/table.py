@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, suggest_name
 from wellspring.lake.iceberg import orphan_files
-from wellspring.lake.iceberg.data_files import read_data_files, read_file_columns, write_data_files
+from wellspring.lake.iceberg.data_files import (
+    hash_data_file,
+    read_data_files,
+    read_file_columns,
+    take_written_file,
+    write_data_files,
+)
 from wellspring.lake.iceberg.schemas import cast_to_plain, is_widening, plain_schema
-from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Snapshot
+from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, PinFiles, Snapshot
 from wellspring.records.tables import ParquetTable
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as PyIcebergTable
 
+    from wellspring.lake.file_pins import PinnedFile
     from wellspring.records.tables import TableInput
 
 PROPERTY_PREFIX = "wellspring."
@@ -115,12 +122,21 @@ class IcebergTable:
         with translate_write_conflicts(self.name):
             change.commit()
 
-    def append_rows(self, rows: pa.RecordBatchReader, parent_id: int, properties: Mapping[str, str]) -> int:
+    def append_rows(
+        self,
+        rows: pa.RecordBatchReader,
+        parent_id: int,
+        properties: Mapping[str, str],
+        pin_files: PinFiles | None = None,
+    ) -> int:
         """Append rows to the audit branch on top of `parent_id`, and return the id of the new snapshot."""
-        snapshot_properties = {PROPERTY_PREFIX + name: value for name, value in properties.items()}
         with translate_write_conflicts(self.name):
             # Before the commit: when the rows end in an error, the files are orphans and no branch has changed.
             files = list(write_data_files(self.iceberg, rows))
+            if pin_files is not None:
+                pinned = [take_written_file(self.iceberg, file.file_path) for file in files]
+                properties = {**properties, **pin_files(pinned)}
+            snapshot_properties = {PROPERTY_PREFIX + name: value for name, value in properties.items()}
             self.iceberg.manage_snapshots().create_branch(parent_id, AUDIT_BRANCH).commit()
             with self.iceberg.transaction() as change:
                 update = change.update_snapshot(snapshot_properties=snapshot_properties, branch=AUDIT_BRANCH)
@@ -189,11 +205,20 @@ class IcebergTable:
         files: only these of its files; listing all of them reads their manifests.
         """
         scan = self.iceberg.scan(snapshot_id=snapshot_id)
-        paths = sorted(task.file.file_path for task in scan.plan_files()) if files is None else sorted(files)
+        paths = self.list_files(snapshot_id) if files is None else sorted(files)
         # Without a file an engine cannot see the columns.
         if not paths or not all(path.startswith("/") for path in paths):
             return cast_to_plain(scan.to_arrow())
         return ParquetTable(self.name, tuple(paths), plain_schema(scan.projection().as_arrow()))
+
+    def list_files(self, snapshot_id: int) -> tuple[str, ...]:
+        """List all data files of a snapshot."""
+        tasks = self.iceberg.scan(snapshot_id=snapshot_id).plan_files()
+        return tuple(sorted(task.file.file_path for task in tasks))
+
+    def hash_file(self, path: str) -> PinnedFile:
+        """Return size and SHA-256 of a data file, read once per process while it does not change."""
+        return hash_data_file(self.iceberg, path)
 
     def files_added_by(self, snapshot_id: int) -> tuple[str, ...]:
         """List the data files that one snapshot added."""

@@ -75,6 +75,36 @@ def build_rollback_stack(index: LedgerEntries, model: str) -> list[str]:
     return rollback_stack
 
 
+class LiveRelease(NamedTuple):
+    """What the log says about the live release of a model. release: its id; '' before the first.
+
+    unsettled: releases that later switches named which have not completed: they run, or a crash interrupted them.
+    """
+
+    release: str
+    unsettled: frozenset[str]
+
+
+def find_live_release(index: LedgerEntries, model: str) -> LiveRelease:
+    """Return which release of a model the last completed switch made live. Raises CorruptedError."""
+    completed = [switch for switch in _list_switches(index, model) if switch.entry.phase == "done"]
+    last = completed[-1].index if completed else -1
+    unsettled = {
+        get_switched_release(switch.entry)
+        for action in SWITCH_ACTIONS
+        for switch in index.list_entries(action=action)
+        if switch.index > last and switch.entry.text("model") == model
+    }
+    rollback_stack = build_rollback_stack(index, model)
+    return LiveRelease(rollback_stack[-1] if rollback_stack else "", frozenset(unsettled))
+
+
+def list_switched_models(index: LedgerEntries) -> list[str]:
+    """List the models with a completed switch, sorted."""
+    switches = [switch.entry for action in SWITCH_ACTIONS for switch in index.list_entries(action=action, phase="done")]
+    return sorted({switch.text("model") for switch in switches})
+
+
 def was_live(index: LedgerEntries, model: str, release: str) -> bool:
     """Return whether a release was ever live."""
     return any(

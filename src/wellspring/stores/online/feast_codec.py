@@ -1,12 +1,15 @@
 """Encode and decode online rows: Feast's Redis hash (0.67, entity key version 3) plus one packed version field.
 
 Feast can read these rows. The field `_ws:VIEW` holds what Feast's `_ts:VIEW` does not: the sequence that breaks ties
-of known_since, and the edition of the row. The encoding is implemented here because the API process must not import
-Feast; the tests compare each byte with Feast's own code.
+of known_since, the edition of the row, the digest of the view definition, and a keyed hash over all of these, the
+row's key and its values (`RowCodec.seal_row`). The encoding is implemented here because the API process must not
+import Feast; the tests compare each byte with Feast's own code.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -16,7 +19,8 @@ from wellspring.errors import CorruptedError
 from wellspring.records.features import FeatureRow, FeatureViewSpec
 from wellspring.records.instants import from_epoch_micros, to_epoch_micros
 from wellspring.records.tokens import TOKEN_PATTERN
-from wellspring.stores.online.port import token_required
+from wellspring.stores.online.port import DefinitionChanged, token_required
+from wellspring_verify import canonical
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +29,7 @@ ScalarValue = int | float | bool | str | None
 FeatureType = Literal["int64", "float64", "bool", "string"]
 _STRING = struct.pack("<I", 2)
 _VERSION_STRUCT = struct.Struct(">qqq12s")
+_DEFINITION_BYTES = _SEAL_BYTES = 16
 _DOUBLE = struct.Struct("<Bd")
 _TAGS: Mapping[FeatureType, int] = {"string": 0x12, "int64": 0x20, "float64": 0x29, "bool": 0x38}
 
@@ -45,21 +50,22 @@ class RowVersion(NamedTuple):
 
     @classmethod
     def decode(cls, raw: bytes) -> RowVersion:
-        """Unpack the version field. Raises CorruptedError if the bytes have the wrong length."""
-        if len(raw) != _VERSION_STRUCT.size:
-            raise CorruptedError("a row of the online store has an invalid version field", fix=_REBUILD_HINT)
-        known_since, sequence, published, edition = _VERSION_STRUCT.unpack(raw)
+        """Unpack the beginning of the version field."""
+        known_since, sequence, published, edition = _VERSION_STRUCT.unpack_from(raw)
         return cls(known_since, sequence, published, edition.decode("ascii", "replace"))
 
 
 class RowCodec:
     """Encode and decode the keys and rows of one feature view. fields: of the hash, in the order of HMGET.
 
-    namespace: Feast's project, or that of one tenant (see `online_namespace`).
+    namespace: Feast's project, or that of one tenant (see `online_namespace`). row_key: the secret of the keyed hash,
+    which whoever encodes and whoever decodes a row share; without one, only keys can be encoded.
     """
 
-    def __init__(self, namespace: str, view: FeatureViewSpec) -> None:
+    def __init__(self, namespace: str, view: FeatureViewSpec, row_key: bytes = b"") -> None:
         self.view = view
+        self._row_key = row_key
+        self._definition = digest_definition(view)
         # Feast sorts by key column name; callers pass the values in the order of the view.
         self._key_order = sorted(range(len(view.keys)), key=lambda position: view.keys[position])
         names = b"".join(_encode_text(view.keys[position]) for position in self._key_order)
@@ -71,6 +77,7 @@ class RowCodec:
         self.version_field = f"_ws:{view.name}".encode()
         self.fields: tuple[bytes, ...] = (*feature_fields, f"_ts:{view.name}".encode(), self.version_field)
         self._decoders = [(feature.name, _DECODERS[feature.type]) for feature in view.features]
+        self._pack_lengths = struct.Struct(f">{len(self.fields)}I").pack
 
     def encode_key(self, values: Sequence[str]) -> bytes:
         """Build the Redis key of one entity. Raises Refused for a key that is not a token; the error omits the key."""
@@ -82,8 +89,13 @@ class RowCodec:
         """Build the Redis key of one entity whose tokens are already checked."""
         return b"".join((self._prefix, *(_encode_text(values[position]) for position in self._key_order), self._suffix))
 
-    def encode_rows(self, rows: pa.Table, *, published: datetime, edition: str) -> list[Sequence[bytes]]:
-        """Encode a table by column, in the order of `fields`. known_since and sequence must not be null."""
+    def encode_rows(
+        self, rows: pa.Table, keys: Sequence[bytes], *, published: datetime, edition: str
+    ) -> list[Sequence[bytes]]:
+        """Encode a table by column, in the order of `fields`. known_since and sequence must not be null.
+
+        keys: of the rows, as `encode_checked_key` returns them.
+        """
         import pyarrow as pa
 
         columns: list[Sequence[bytes]] = [
@@ -97,36 +109,83 @@ class RowCodec:
             edition.encode("ascii"),
         )
         sequences = rows["sequence"].to_pylist()
+        stems = [
+            pack_version(known_since, sequence, published_micros, edition_bytes) + self._definition
+            for known_since, sequence in zip(instants, sequences, strict=True)
+        ]
         columns.append(
             [
-                pack_version(known_since, sequence, published_micros, edition_bytes)
-                for known_since, sequence in zip(instants, sequences, strict=True)
+                stem + self.seal_row(key, stem, values)
+                for key, stem, values in zip(keys, stems, zip(*columns, strict=True), strict=True)
             ]
         )
         return columns
 
-    def decode_row(self, key: tuple[str, ...], reply: Sequence[bytes | None]) -> FeatureRow | None:
-        """Decode the fields of one hash; None if the row is missing or was written by an older view definition.
+    def seal_row(self, key: bytes, stem: bytes, values: Sequence[bytes]) -> bytes:
+        """Compute the keyed hash that ends the version field: of the hash's key, the field's beginning, and the values.
 
-        Raises CorruptedError if another program has changed the row.
+        key: as `encode_key` returns it, with namespace, key columns and tokens. stem: known_since, sequence, time of
+        publication, edition and the digest of the view definition. values: of all other fields, in their order.
+        """
+        if not self._row_key:
+            raise ValueError("rows cannot be encoded or decoded without the row key")
+        lengths = self._pack_lengths(len(key), *map(len, values))
+        content = b"".join((lengths, key, stem, *values))
+        return hashlib.blake2b(content, digest_size=_SEAL_BYTES, key=self._row_key).digest()
+
+    def has_definition(self, raw_version: bytes) -> bool:
+        """Return whether a version field names the definition of this view."""
+        return raw_version[-_SEAL_BYTES - _DEFINITION_BYTES : -_SEAL_BYTES] == self._definition
+
+    def is_sealed(self, key: bytes, reply: Sequence[bytes | None]) -> bool:
+        """Return whether a row with this key was encoded with the row key. key: as `encode_key` returns it."""
+        written = [value for value in reply if value is not None]
+        stem, seal = written[-1][:-_SEAL_BYTES], written[-1][-_SEAL_BYTES:]
+        return len(written) == len(self.fields) and hmac.compare_digest(seal, self.seal_row(key, stem, written[:-1]))
+
+    def decode_row(self, key: tuple[str, ...], reply: Sequence[bytes | None]) -> FeatureRow | None:
+        """Decode the fields of one hash; None if the row is missing.
+
+        Raises CorruptedError unless a materialization wrote exactly this row for this key, DefinitionChanged for a row
+        with another definition of the view.
         """
         raw_version = reply[-1]
         if raw_version is None:
             return None
-        version = RowVersion.decode(raw_version)
-        if reply[-2] != encode_timestamp(version.known_since):
-            raise CorruptedError(
-                f"a row of {self.view.name} was changed in the online store by another program", fix=_REBUILD_HINT
+        if len(raw_version) != _VERSION_STRUCT.size + _DEFINITION_BYTES + _SEAL_BYTES:
+            raise CorruptedError("a row of the online store has an invalid version field", fix=_REBUILD_HINT)
+        if not self.has_definition(raw_version):
+            raise DefinitionChanged(
+                f"a row of {self.view.name} has another definition of the view", fix="retry when its new row is online"
             )
+        written = [value for value in reply[:-1] if value is not None]
+        if not self.is_sealed(self.encode_checked_key(key), reply):
+            raise CorruptedError(
+                f"a row of {self.view.name} in the online store is not one that a materialization wrote for its key",
+                fix=_REBUILD_HINT,
+            )
+        version = RowVersion.decode(raw_version)
         values: dict[str, ScalarValue] = {}
-        for (name, decode_value), raw in zip(self._decoders, reply, strict=False):
-            if raw is None:
-                # The row was written before the view had this feature, so it is incomplete.
-                return None
+        for (name, decode_value), raw in zip(self._decoders, written, strict=False):
             values[name] = decode_value(raw) if raw else None
         return FeatureRow(
             self.view.name, key, values, from_epoch_micros(version.known_since), version.sequence, version.edition
         )
+
+
+def digest_definition(view: FeatureViewSpec) -> bytes:
+    """Return the first 16 bytes of the digest of what decides the values of a view: its table, keys and features."""
+    definition = view.model_dump(mode="json", include={"name", "keys", "table"})
+    definition["features"] = [
+        feature.model_dump(mode="json", include={"name", "type", "categories"}) for feature in view.features
+    ]
+    return hashlib.sha256(canonical.dumps_canonical(definition)).digest()[:_DEFINITION_BYTES]
+
+
+def seal_text(row_key: bytes, *words: bytes) -> bytes:
+    """Return the keyed hash of a list of words, which no row has."""
+    content = b"".join(struct.pack(">I", len(word)) + word for word in words)
+    return hashlib.blake2b(content, digest_size=_SEAL_BYTES, key=row_key, person=b"ws:words").digest()
 
 
 _REBUILD_HINT = "empty the online store and run `wellspring transform` again"

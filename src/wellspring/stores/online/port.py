@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from wellspring.errors import Refused
+from wellspring.errors import Refused, Unavailable
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition
 from wellspring.records.record import Digest
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.project import Project
+
+
+ROW_KEY_SECRET = "online_rows"  # noqa: S105 (the name of a secret)
+"""Name under which OpenBao keeps the row key for each service that writes or reads rows (`worker/`, `api/`)."""
 
 
 class WriteResult(NamedTuple):
@@ -41,6 +45,10 @@ class LiveMarker(NamedTuple):
     pending_views: tuple[Digest, ...] = ()
 
 
+class DefinitionChanged(Unavailable):
+    """A row was written with another definition of its view, and can be checked only by a reader of that one."""
+
+
 class OnlineWriter(Protocol):
     """Write and read the rows of one project. Each method raises Unavailable while the store does not respond."""
 
@@ -57,7 +65,11 @@ class OnlineWriter(Protocol):
         ...
 
     def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
-        """Return the rows of many entities, in the order of `keys`; None for a missing or incomplete row."""
+        """Return the rows of many entities, in the order of `keys`; None for a missing or incomplete row.
+
+        None also for a row with another definition of the view, in a store that cannot check it. Raises CorruptedError
+        for a row that no materialization wrote for its key.
+        """
         ...
 
     def begin_write(self, views: Digest) -> None:
@@ -83,7 +95,8 @@ class OnlineReader(Protocol):
     async def get_rows(self, keys: Sequence[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
         """Return the rows of (view, key) pairs in one round trip; None for a missing row.
 
-        Raises NotFound for an unknown view, Refused for a key that is not a token, Unavailable after the deadline.
+        Raises NotFound for an unknown view, Refused for a key that is not a token, Unavailable after the deadline,
+        CorruptedError for a row that no materialization wrote for its key, DefinitionChanged.
         """
         ...
 
@@ -102,11 +115,38 @@ class OnlineReader(Protocol):
         ...
 
 
+class RowCheck(NamedTuple):
+    """The result of a check of all rows. rows: number of rows checked; refused: of those that a reader refuses.
+
+    is_marker_refused: whether it refuses the marker of the live edition.
+    """
+
+    rows: int
+    refused: int
+    is_marker_refused: bool
+
+
+class RowChecker(Protocol):
+    """Check every row that an online store has of one project."""
+
+    def check_rows(self, views: Sequence[FeatureViews]) -> RowCheck:
+        """Check each row with the definition that it names. views: all that were ever used. Raises Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
 class StoreLogin(NamedTuple):
-    """User and password of one service in an online store."""
+    """User and password of one service in an online store.
+
+    row_key: the secret of the keyed hash of each row and of the marker, the same for all services of a project.
+    """
 
     user: str
     password: str
+    row_key: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -114,8 +154,9 @@ class OnlineStoreAdapter:
     """One kind of online store, registered as an entry point of the group `wellspring.online_stores`.
 
     secret: name under which OpenBao keeps the login of each service (`worker/SECRET`, `api/SECRET`); None: it needs no
-    login, and gets an empty one.
+    login, and gets one with the row key only.
     packages: top-level modules that it imports. embedded_server: the server that `wellspring up` starts for it, if any.
+    open_checker: opens what `wellspring doctor` checks all rows with; None: it cannot.
     """
 
     open_writer: Callable[[Project, StoreLogin], OnlineWriter]
@@ -123,6 +164,7 @@ class OnlineStoreAdapter:
     secret: str | None = None
     packages: tuple[str, ...] = ()
     embedded_server: str | None = None
+    open_checker: Callable[[Project, StoreLogin], RowChecker] | None = None
 
 
 def online_namespace(project: str, tenant: str = "") -> str:

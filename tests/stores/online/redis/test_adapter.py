@@ -19,11 +19,11 @@ from wellspring.stores.online.redis.adapter import REDIS
 def test_it_opens_the_socket_of_the_project(tmp_path: Path):
     (tmp_path / "wellspring.toml").write_text(minimal_config())
     project = load_project(tmp_path)
-    writer = REDIS.open_writer(project, StoreLogin("worker", "x"))
+    writer = REDIS.open_writer(project, StoreLogin("worker", "x", b"k"))
     with pytest.raises(Unavailable, match=str(project.socket_path("valkey"))):
         writer.get_live()
     writer.close()
-    assert REDIS.open_reader(project, views(view()), StoreLogin("api", "x")) is not None
+    assert REDIS.open_reader(project, views(view()), StoreLogin("api", "x", b"k")) is not None
 
 
 def test_the_reader_waits_as_long_as_the_project_says(tmp_path: Path):
@@ -32,7 +32,7 @@ def test_the_reader_waits_as_long_as_the_project_says(tmp_path: Path):
     path = project.socket_path("valkey")
 
     async def ask() -> None:
-        reader = REDIS.open_reader(project, views(view()), StoreLogin("api", "x"))
+        reader = REDIS.open_reader(project, views(view()), StoreLogin("api", "x", b"k"))
         with pytest.raises(Unavailable, match=r"within 0\.05 s"):
             await reader.get_live()
         await reader.close()

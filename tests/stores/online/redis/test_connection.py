@@ -7,8 +7,11 @@ import itertools
 
 import pytest
 
-from tests.builders.scripted_redis import ANN, reply_nulls, run_against
+from tests.builders.scripted_redis import ANN, HISTORY, reply_nulls, run_against
+from tests.builders.valkey import ROW_KEY
 from wellspring.errors import Unavailable
+from wellspring.stores.online.feast_codec import seal_text
+from wellspring.stores.online.redis.marker import marker_key
 from wellspring.stores.online.redis.reader import RedisReader
 
 
@@ -64,17 +67,20 @@ def test_the_next_call_reopens_a_closed_connection():
     assert run_against(close_once, ask) == 2
 
 
+def encode_marker(turn: int) -> bytes:
+    """Reply with a marker whose edition names the turn."""
+    words = (b"%d" % turn, b"0", b"0", b"v")
+    fields = (*words, seal_text(ROW_KEY, marker_key(HISTORY.project).encode(), *words))
+    return b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in fields) + b"$-1\r\n"
+
+
 def test_the_reply_to_a_cancelled_caller_is_dropped():
     received, gate, turns = asyncio.Event(), asyncio.Event(), itertools.count(1)
 
     async def reply_numbered(requests: bytes) -> bytes:
         received.set()
         await gate.wait()
-        # A marker whose edition names the turn.
-        output = [
-            b"*4\r\n$1\r\n%d\r\n$1\r\n0\r\n$1\r\nv\r\n$-1\r\n" % next(turns) for _ in range(requests.count(b"HMGET"))
-        ]
-        return b"".join(output)
+        return b"".join(encode_marker(next(turns)) for _ in range(requests.count(b"HMGET")))
 
     async def ask(reader: RedisReader) -> None:
         first = asyncio.create_task(reader.get_live())

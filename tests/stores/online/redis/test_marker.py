@@ -1,22 +1,36 @@
 """The marker of the live edition is complete, or corrupted."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.builders.feature_views import edition
 from wellspring.errors import CorruptedError
+from wellspring.stores.online.feast_codec import seal_text
 from wellspring.stores.online.port import LiveMarker, online_namespace
 from wellspring.stores.online.redis.marker import marker_key, parse_live_marker
 
+ROW_KEY = b"\x05" * 32
 
-def test_an_incomplete_marker_is_corrupted():
+
+def parse(fields: Sequence[bytes | None]) -> LiveMarker | None:
+    return parse_live_marker(fields, "acme", ROW_KEY)
+
+
+def test_an_incomplete_or_changed_marker_is_corrupted():
     live = LiveMarker("a" * 12, edition().known_since.replace(year=1970), "v")
-    assert parse_live_marker([None, None, None, None]) is None
-    assert parse_live_marker([None, None, None, b"w "]) is None
-    assert parse_live_marker([b"a" * 12, b"0", b"v", None]) == live
-    assert parse_live_marker([b"a" * 12, b"0", b"v", b"w x "]) == live._replace(pending_views=("w", "x"))
-    for torn in ([b"a" * 12, None, b"v", None], [b"a" * 12, b"soon", b"v", None], []):
-        with pytest.raises(CorruptedError, match="incomplete"):
-            parse_live_marker(torn)
+    stored = (b"a" * 12, b"7", b"0", b"v")
+    seal = seal_text(ROW_KEY, marker_key("acme").encode(), *stored)
+    assert parse([None, None, None, None, None, None]) is None
+    assert parse([None, None, None, None, None, b"w "]) is None
+    assert parse([*stored, seal, None]) == live
+    assert parse([*stored, seal, b"w x "]) == live._replace(pending_views=("w", "x"))
+    changed = [[*stored[:place], b"9", *stored[place + 1 :], seal, None] for place in range(len(stored))]
+    for torn in (*changed, [*stored, None, None], [*stored[:2], None, b"v", seal, None], []):
+        with pytest.raises(CorruptedError, match="not one that a materialization wrote"):
+            parse(torn)
+    with pytest.raises(CorruptedError):
+        parse_live_marker([*stored, seal, None], "acme:north", ROW_KEY)
 
 
 def test_each_tenant_has_a_live_edition_of_its_own():

@@ -10,7 +10,9 @@ import pytest
 from tests.builders.feature_views import token
 from tests.builders.scripted_redis import ANN, HISTORY, refuse_requests, run_against
 from tests.builders.sockets import own_server
+from tests.builders.valkey import ROW_KEY
 from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.stores.online.port import StoreLogin
 from wellspring.stores.online.redis.reader import RedisReader
 
 
@@ -35,7 +37,9 @@ def test_only_a_token_is_ever_sent_as_a_key(key: str):
 
 def test_a_missing_socket_is_unavailable_with_a_fix():
     async def ask() -> None:
-        reader = RedisReader(own_server(Path("nowhere.sock")), HISTORY, user="worker", password="x", deadline=60)
+        reader = RedisReader(
+            own_server(Path("nowhere.sock")), HISTORY, login=StoreLogin("worker", "x", ROW_KEY), deadline=60
+        )
         for _ in range(2):
             with pytest.raises(Unavailable) as result:
                 await reader.get_rows([ANN])

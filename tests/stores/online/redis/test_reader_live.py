@@ -10,9 +10,10 @@ import pytest
 from tests.builders.feature_views import edition, rows, token
 from tests.builders.online_rows import ALL, ANN, MEMBERS, member_rows
 from tests.builders.sockets import own_server
-from tests.builders.valkey import PASSWORD, USER, Valkey
+from tests.builders.valkey import PASSWORD, ROW_KEY, USER, Valkey
 from wellspring.errors import Unavailable
 from wellspring.stores.online.feast_codec import RowCodec
+from wellspring.stores.online.port import StoreLogin
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
 
@@ -100,10 +101,10 @@ def test_closing_the_reader_fails_pending_calls(store: Valkey):
 
 
 def test_a_wrong_password_error_omits_the_password(store: Valkey):
-    writer = RedisWriter(own_server(store.socket), "acme", user=USER, password="a-wrong-one")
+    writer = RedisWriter(own_server(store.socket), "acme", login=StoreLogin(USER, "a-wrong-one", ROW_KEY))
     with pytest.raises(Unavailable) as refused:
         writer.get_live()
-    reader = RedisReader(own_server(store.socket), ALL, user=USER, password="a-wrong-one", deadline=60)
+    reader = RedisReader(own_server(store.socket), ALL, login=StoreLogin(USER, "a-wrong-one", ROW_KEY), deadline=60)
 
     async def ask() -> None:
         await reader.get_rows([("member_history", ANN)])

@@ -13,19 +13,20 @@ _SERVER = "valkey"
 
 
 def _open_writer(project: Project, login: StoreLogin) -> RedisWriter:
-    return RedisWriter(
-        find_server_socket(project, _SERVER), online_namespace(project.name), user=login.user, password=login.password
-    )
+    return RedisWriter(find_server_socket(project, _SERVER), online_namespace(project.name), login=login)
 
 
 def _open_reader(project: Project, views: FeatureViews, login: StoreLogin) -> RedisReader:
     deadline = (project.features or FeatureSettings()).read_seconds
-    return RedisReader(
-        find_server_socket(project, _SERVER), views, user=login.user, password=login.password, deadline=deadline
-    )
+    return RedisReader(find_server_socket(project, _SERVER), views, login=login, deadline=deadline)
 
 
 REDIS = OnlineStoreAdapter(
-    _open_writer, _open_reader, secret=_SERVER, packages=("hiredis", "redis"), embedded_server=_SERVER
+    _open_writer,
+    _open_reader,
+    secret=_SERVER,
+    packages=("hiredis", "redis"),
+    embedded_server=_SERVER,
+    open_checker=_open_writer,
 )
 """The adapter that `online_store = "redis"` names."""

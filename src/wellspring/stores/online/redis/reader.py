@@ -12,7 +12,7 @@ from wellspring.errors import NotFound, Unavailable, suggest_name
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.runtime.unix_socket import ServerSocket, check_server
 from wellspring.stores.online.feast_codec import RowCodec
-from wellspring.stores.online.port import LiveMarker, online_namespace
+from wellspring.stores.online.port import LiveMarker, StoreLogin, online_namespace
 from wellspring.stores.online.redis.connection import (
     START_HINT,
     RedisConnection,
@@ -34,18 +34,18 @@ class RedisReader:
         server: ServerSocket,
         views: FeatureViews,
         *,
-        user: str,
-        password: str,
+        login: StoreLogin,
         tenant: str = "",
         deadline: float,
         max_pending: int = 10_000,
     ) -> None:
         namespace = online_namespace(views.project, tenant)
         self._server = server
-        self._credentials = (user, password)
+        self._login = login
+        self._namespace = namespace
         self._deadline = deadline
         self._max_pending = max_pending
-        self._plans = {view.name: _LookupPlan(namespace, view) for view in views.views}
+        self._plans = {view.name: _LookupPlan(namespace, view, login.row_key) for view in views.views}
         self._marker_command = encode_redis_command(
             b"HMGET", *(word.encode() for word in (marker_key(namespace), *MARKER_FIELDS))
         )
@@ -64,7 +64,7 @@ class RedisReader:
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
         """Return the marker of the live edition and the rows, in one round trip."""
         replies, rows = await self._fetch_rows(keys, self._marker_command)
-        return parse_live_marker(replies[-1]), rows
+        return parse_live_marker(replies[-1], self._namespace, self._login.row_key), rows
 
     async def get_live(self) -> LiveMarker | None:
         """Return the marker of the live edition, or None before the first."""
@@ -131,13 +131,12 @@ class RedisReader:
             self._connection = task.result()
 
     async def _connect(self) -> RedisConnection:
-        user, password = self._credentials
         try:
             connection = await self._open_connection()
         except OSError as exc:
             message = f"the online store at {self._server.path} does not respond ({type(exc).__name__})"
             raise Unavailable(message, fix=START_HINT) from None
-        login = encode_redis_command(b"AUTH", user.encode(), password.encode())
+        login = encode_redis_command(b"AUTH", self._login.user.encode(), self._login.password.encode())
         try:
             (reply,) = await connection.send_commands(login, 1)
             if isinstance(reply, Exception):
@@ -165,8 +164,8 @@ class RedisReader:
 class _LookupPlan:
     """The HMGET command of one view, encoded once except for the key."""
 
-    def __init__(self, namespace: str, view: FeatureViewSpec) -> None:
-        self.codec = RowCodec(namespace, view)
+    def __init__(self, namespace: str, view: FeatureViewSpec, row_key: bytes) -> None:
+        self.codec = RowCodec(namespace, view, row_key)
         self._prefix = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(self.codec.fields))
         self._suffix = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.codec.fields)
 

@@ -39,12 +39,13 @@ end
 return 1
 """
 
-# KEYS: the marker. ARGV: edition id, time of publication, as_of, digest of the views. Times are in microseconds;
-# a Lua number holds them exactly until the year 2255.
+# KEYS: the marker. ARGV: edition id, time of publication, as_of, digest of the views, keyed hash of these. Times are in
+# microseconds; a Lua number holds them exactly until the year 2255.
 SET_LIVE_EDITION = """
 local current = redis.call('HGET', KEYS[1], 'published')
 if current and tonumber(current) > tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'id', ARGV[1], 'published', ARGV[2], 'as_of', ARGV[3], 'views', ARGV[4])
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'published', ARGV[2], 'as_of', ARGV[3], 'views', ARGV[4],
+  'seal', ARGV[5])
 redis.call('HDEL', KEYS[1], 'pending_views')
 return 1
 """

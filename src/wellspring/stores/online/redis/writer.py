@@ -7,6 +7,7 @@ here: each holds its edition, and the marker holds the live edition.
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,15 +15,22 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import Unavailable
-from wellspring.records.features import FeatureRow, FeatureViewSpec
+from wellspring.errors import CorruptedError, Unavailable
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.instants import to_epoch_micros
 from wellspring.records.lake import Edition
 from wellspring.records.record import Digest
 from wellspring.records.tokens import TOKEN_PATTERN
 from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
-from wellspring.stores.online.feast_codec import RowCodec
-from wellspring.stores.online.port import LiveMarker, WriteResult, token_required
+from wellspring.stores.online.feast_codec import RowCodec, seal_text
+from wellspring.stores.online.port import (
+    DefinitionChanged,
+    LiveMarker,
+    RowCheck,
+    StoreLogin,
+    WriteResult,
+    token_required,
+)
 from wellspring.stores.online.redis.connection import START_HINT, error_from_reply
 from wellspring.stores.online.redis.marker import MARKER_FIELDS, marker_key, parse_live_marker
 from wellspring.stores.online.redis.scripts import ADD_PENDING_VIEWS, SET_LIVE_EDITION, WRITE_NEWEST_ROWS
@@ -34,14 +42,13 @@ if TYPE_CHECKING:
 # One script with this many rows blocks the store for about a millisecond.
 _ROWS_PER_SCRIPT = 100
 _SCRIPTS_PER_BATCH = 20
+_SCANNED_KEYS = 500
 
 
 class RedisWriter:
     """Write and read rows synchronously. namespace: part of each Redis key. timeout: seconds for one round trip."""
 
-    def __init__(
-        self, server: ServerSocket, namespace: str, *, user: str, password: str, timeout: float = 10.0
-    ) -> None:
+    def __init__(self, server: ServerSocket, namespace: str, *, login: StoreLogin, timeout: float = 10.0) -> None:
         from redis import ConnectionPool, Redis
         from redis.backoff import NoBackoff
         from redis.connection import UnixDomainSocketConnection
@@ -52,6 +59,7 @@ class RedisWriter:
                 return connect_unix_socket(server, timeout)
 
         self._namespace = namespace
+        self._row_key = login.row_key
         self._socket = server.path
         # One retry, for a connection that the store closed while it was idle; a repeated write changes nothing.
         # The type stub of redis knows connections over TCP only.
@@ -59,8 +67,8 @@ class RedisWriter:
         pool = ConnectionPool(
             connection_class=checked_connection,
             path=str(server.path),
-            username=user,
-            password=password,
+            username=login.user,
+            password=login.password,
             socket_timeout=timeout,
             retry=Retry(NoBackoff(), 1),
             protocol=2,
@@ -84,7 +92,7 @@ class RedisWriter:
             tokens = pc.match_substring_regex(rows[name], rf"\A{TOKEN_PATTERN.pattern}\z")
             if rows.num_rows and not pc.all(pc.fill_null(tokens, False)).as_py():
                 raise token_required(view)
-        codec = RowCodec(self._namespace, view)
+        codec = RowCodec(self._namespace, view, self._row_key)
         with self._map_errors(), ThreadPoolExecutor(1) as sender:
             script: Any = self._redis.script_load(WRITE_NEWEST_ROWS)
             former_fields = self._former_fields(codec)
@@ -105,7 +113,7 @@ class RedisWriter:
             codec.encode_checked_key(key)
             for key in zip(*(rows[name].to_pylist() for name in codec.view.keys), strict=True)
         ]
-        columns = codec.encode_rows(rows, published=edition.known_since, edition=edition.id)
+        columns = codec.encode_rows(rows, keys, published=edition.known_since, edition=edition.id)
         header = [str(len(codec.fields)), str(len(former_fields)), *codec.fields, *former_fields]
         pipeline = self._redis.pipeline(transaction=False)
         for start in range(0, len(keys), _ROWS_PER_SCRIPT):
@@ -127,13 +135,13 @@ class RedisWriter:
 
     def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
         """Return the rows of many entities in one round trip, in the order of `keys`."""
-        codec = RowCodec(self._namespace, view)
+        codec = RowCodec(self._namespace, view, self._row_key)
         with self._map_errors():
             # The type hints of redis-py do not allow bytes as a key.
             pipeline: Any = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.hmget(codec.encode_key(key), list(codec.fields))
-            return [codec.decode_row(key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
+            return [_decode_row(codec, key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
 
     def begin_write(self, views: Digest) -> None:
         """Record the view definition of the rows that follow; `set_live` ends the write."""
@@ -142,18 +150,50 @@ class RedisWriter:
 
     def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
         """Set the live edition; return False and change nothing if a later edition is live."""
-        published, until = to_epoch_micros(edition.known_since), to_epoch_micros(as_of)
+        key = marker_key(self._namespace)
+        values = (edition.id, to_epoch_micros(edition.known_since), to_epoch_micros(as_of), views)
+        words = [str(value).encode() for value in values]
         with self._map_errors():
-            reply: Any = self._redis.eval(
-                SET_LIVE_EDITION, 1, marker_key(self._namespace), edition.id, published, until, views
-            )
+            seal = seal_text(self._row_key, key.encode(), *words)
+            reply: Any = self._redis.eval(SET_LIVE_EDITION, 1, key, *words, seal)
         return bool(reply)
 
     def get_live(self) -> LiveMarker | None:
         """Return the marker of the live edition, or None before the first."""
         with self._map_errors():
             reply: Any = self._redis.hmget(marker_key(self._namespace), list(MARKER_FIELDS))
-        return parse_live_marker(reply)
+        return parse_live_marker(reply, self._namespace, self._row_key)
+
+    def check_rows(self, views: Sequence[FeatureViews]) -> RowCheck:
+        """Check each row of this namespace with the definition that it names."""
+        definitions = [view for item in views for view in item.views]
+        codecs = [RowCodec(self._namespace, view, self._row_key) for view in definitions]
+        by_field: dict[bytes, list[RowCodec]] = {}
+        for codec in codecs:
+            by_field.setdefault(codec.version_field, []).append(codec)
+        rows = refused = 0
+        suffix = self._namespace.encode()
+        with self._map_errors():
+            scan: Any = self._redis.scan_iter(count=_SCANNED_KEYS, _type="hash")
+            while keys := list(itertools.islice(scan, _SCANNED_KEYS)):
+                # Keys of rows are binary and end with the namespace; those of wellspring's own hashes begin with text.
+                row_keys = [key for key in keys if key.endswith(suffix) and not key.startswith(b"ws:")]
+                pipeline: Any = self._redis.pipeline(transaction=False)
+                for key in row_keys:
+                    pipeline.hgetall(key)
+                for key, fields in zip(row_keys, pipeline.execute(), strict=True):
+                    for name in fields.keys() & by_field.keys():
+                        rows += 1
+                        refused += not any(
+                            codec.has_definition(fields[name])
+                            and codec.is_sealed(key, [fields.get(field) for field in codec.fields])
+                            for codec in by_field[name]
+                        )
+        try:
+            self.get_live()
+        except CorruptedError:
+            return RowCheck(rows, refused, is_marker_refused=True)
+        return RowCheck(rows, refused, is_marker_refused=False)
 
     @contextmanager
     def _map_errors(self) -> Iterator[None]:
@@ -169,3 +209,10 @@ class RedisWriter:
             ) from None
         except RedisError as exc:
             raise error_from_reply(exc) from None
+
+
+def _decode_row(codec: RowCodec, key: tuple[str, ...], reply: list[bytes | None]) -> FeatureRow | None:
+    try:
+        return codec.decode_row(key, reply)
+    except DefinitionChanged:
+        return None
