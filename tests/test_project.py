@@ -63,6 +63,13 @@ def test_every_mistake_is_listed_in_one_error(tmp_path: Path):
     assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in output)
 
 
+@pytest.mark.parametrize("line", ["max_bytes = true", "settle_seconds = true", "settle_seconds = inf"])
+def test_a_number_is_no_truth_value_and_finite(tmp_path: Path, line: str):
+    output = load_errors(tmp_path, GOOD + f"{line}\n")
+    assert len(output) == 1
+    assert f"sources.clearinghouse.{line.split()[0]}" in output[0]
+
+
 OWN = '\n[dlp.detectors.plan_id]\npattern = "P[0-9]{4}"\nexamples = ["P1234"]\n'
 
 

@@ -37,7 +37,7 @@ from wellspring.socket_folder import name_socket_folder, read_socket_folder
 PROJECT_FILE = "wellspring.toml"
 RESERVED_NAMES = frozenset(
     "owner scheduler root nobody supervisor sequencer dispatcher wellspring openbao "
-    "keys enclave worker api witness vendor valkey mlflow postgres".split()
+    "keys enclave worker code api witness vendor valkey mlflow postgres".split()
 )
 """Names of the platform's own principals (`service:NAME` in entries and policies); a caller cannot use them."""
 FIRST_UIDS = range(64100, 64997, 32)
@@ -118,7 +118,7 @@ def _validate_caller_uid(uid: int) -> int:
 class CallerSettings(SettingsSection):
     """[callers.NAME]: a service that may call the API over its socket; the kernel reports the uid of the peer."""
 
-    uid: Annotated[int, Field(ge=0), AfterValidator(_validate_caller_uid)]
+    uid: Annotated[int, Field(ge=0, strict=True), AfterValidator(_validate_caller_uid)]
 
 
 def _require_distinct_uids(callers: dict[str, CallerSettings]) -> dict[str, CallerSettings]:

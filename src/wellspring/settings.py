@@ -80,8 +80,8 @@ class SourceSettings(SettingsSection):
     """
 
     kind: str
-    settle_seconds: float = Field(default=5.0, ge=0)
-    max_bytes: int = Field(default=4 << 30, gt=0)
+    settle_seconds: float = Field(default=5.0, ge=0, strict=True, allow_inf_nan=False)
+    max_bytes: int = Field(default=4 << 30, gt=0, strict=True)
 
     @property
     def embedded_server(self) -> str | None:

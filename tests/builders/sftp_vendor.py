@@ -24,7 +24,8 @@ OnRead = Callable[[str, int], None]
 class Vendor:
     """on_read: called with (name, offset) before each block is sent, so that a test can change a file during a read.
 
-    denied: names of files that may not be read. hides_types: whether the attributes lack the type and the permissions.
+    denied: names of files that may not be read. unstated: names whose attributes it does not give. hides_types:
+    whether the attributes lack the type and the permissions.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,6 +36,7 @@ class Vendor:
         self.on_read: OnRead | None = None
         self.reads = 0
         self.denied: set[str] = set()
+        self.unstated: set[str] = set()
         self.hides_types = False
         self.port = 0
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -70,6 +72,8 @@ class Vendor:
                 return (super().open(path, pflags, attrs), path.decode())
 
             def lstat(self, path: bytes) -> Any:
+                if Path(path.decode()).name in vendor.unstated:
+                    raise asyncssh.SFTPFailure("no attributes")
                 if not vendor.hides_types:
                     return super().lstat(path)
                 status = os.lstat(vendor.folder / path.decode().lstrip("/"))

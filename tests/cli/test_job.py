@@ -96,6 +96,19 @@ def test_a_parameter_without_a_value_is_wrong_usage(run: Run, root: Path, worker
     assert worker.requests == []
 
 
+def test_a_parameter_is_neither_repeated_nor_echoed(run: Run, root: Path, worker: Any):
+    for words in (["--param", "a=1", "--param", "a=2"], ["--param", "536-90-4399"], ["--param", "=536-90-4399"]):
+        output = run("run", "ingest", "vendor", *words, "--project", root)
+        assert output.code == 64
+        assert "536-90-4399" not in output.err + output.out
+
+
+def test_a_list_that_has_its_limit_says_so(run: Run, root: Path, worker: Any):
+    listed = run("job", "list", "--all", "--limit", "1", "--project", root).out
+    assert "these are the newest 1; there may be more" in listed
+    assert "there may be more" not in run("job", "list", "--all", "--project", root).out
+
+
 def test_with_the_worker_down_the_queue_is_read_and_nothing_is_submitted(run: Run, root: Path):
     assert run("job", "list", "--project", root).out.startswith("no job waits or runs")
     project = load_project(root)

@@ -59,7 +59,10 @@ def test_predict_for_the_newest_row(run: Run, root: Path, requests: list[Any], s
     assert requests == [("denials", {"claim_id": "t9"}, True)]
 
 
-@pytest.mark.parametrize("words", [[], ["--newest", "claim_id=t"], ["123456789"]])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--newest", "claim_id=t"], ["123456789"], ["claim_id=t1", "claim_id=123456789"], ["=123456789"]],
+)
 def test_malformed_keys_are_neither_sent_nor_echoed(run: Run, root: Path, requests: list[Any], words: list[str]):
     output = run("predict", "denials", *words, "--project", root)
     assert (output.code, requests) == (64, [])

@@ -60,6 +60,27 @@ def test_one_secret_is_read_from_standard_input_as_it_is(
     assert output.out.splitlines()[-1] == "next: wellspring ingest inbox"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"access_key_id": "A1", "access_key_id": "A2", "secret_access_key": "S"}',
+        '{"access_key_id": "A1", "secret_access_key": "S", "session_token": ["tok"]}',
+        '{"access_key_id": "A1", "secret_access_key": "S", "session_token": 123}',
+        '[["access_key_id", "A1"], ["secret_access_key", "S"]]',
+        '["ab", "cd"]',
+    ],
+)
+def test_credentials_are_one_object_of_texts(
+    run: Run, root: Path, stored: list[tuple[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch, text: str
+):
+    with (root / "wellspring.toml").open("a") as toml:
+        toml.write('\n[sources.bucket]\nkind = "s3"\nbucket = "drops"\nregion = "eu-central-1"\n')
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    output = run("source", "login", "bucket", "--project", root)
+    assert (output.code, stored) == (64, [])
+    assert "each key once" in output.err
+
+
 def test_a_secret_of_several_lines_cannot_be_typed(
     run: Run, root: Path, stored: list[tuple[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ):

@@ -49,6 +49,22 @@ def test_a_thousand_reasons_still_fit_one_entry() -> None:
     assert (len(findings), findings[-1]) == (201, {"code": "others", "column": None, "count": 800})
 
 
+def test_reasons_and_findings_about_long_names_still_fit_one_entry() -> None:
+    names = [f"{number:03d}{'é' * 107}" for number in range(200)]
+    columns = tuple(
+        ContractColumn(name=name, type="string", egress="never", classification="identifier") for name in names
+    )
+    reasons = tuple(Reason(code="near_equal", message="of " + name * 2, column=name, count=1) for name in names)
+    processed = validated(*reasons)
+    admitted = part()
+    counts = admitted.counts.model_copy(update={"reasons": reasons})
+    fact = outbox.admission_entry(stored(), admitted._replace(counts=counts), contract(columns=columns), processed)
+    assert len(json.dumps(fact.facts)) < 60_000
+    for listed in (fact.facts["reasons"], fact.facts["findings"]):
+        assert isinstance(listed, list)
+        assert listed[-1] == {"code": "others", "column": None, "count": 200 - len(listed) + 1}
+
+
 @pytest.mark.live
 class TestWithDatabase:
     fact = OutboxEntry("finding/x", "finding", "file:clearinghouse/0", (), (), {"code": "x", "message": "y"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -45,6 +46,8 @@ def list_jobs(ctx: CliContext, include_all: bool, limit: int) -> int:
         jobs = []
     if jobs:
         ctx.echo_table(_COLUMNS, [_job_row(item) for item in jobs])
+        if len(jobs) == limit:
+            ctx.echo(f"these are the newest {limit}; there may be more: --limit N lists N")
     else:
         ctx.echo("no job" if include_all else "no job waits or runs; --all lists those that have ended")
     command = f"wellspring job show {jobs[-1].id}" if jobs else "wellspring ingest"
@@ -144,7 +147,7 @@ def run_job_command(
     if planned is not None:
         run_id = run_id or f"{kind}@{format_instant(open_clock(project).now())}"
         kind, subject = planned.kind, planned.subject
-    parameters: dict[str, Any] = dict(_split_parameter(item) for item in params)
+    parameters: dict[str, Any] = _parse_parameters(params)
     if kind == "train":
         parameters["revision"] = read_revision(project.root)._asdict()
     item = job_client.submit_job(
@@ -175,11 +178,17 @@ def _follow_to_end(ctx: CliContext, item: Job) -> int:
     return 0
 
 
-def _split_parameter(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise click.UsageError(f"{text!r} is not NAME=VALUE")
-    return name, value
+def _parse_parameters(params: Sequence[str]) -> dict[str, str]:
+    # The errors repeat no argument: it could be an identifier.
+    parameters: dict[str, str] = {}
+    for number, text in enumerate(params, start=1):
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise click.UsageError(f"--param number {number} is not NAME=VALUE")
+        if name in parameters:
+            raise click.UsageError(f"--param number {number} names a parameter a second time")
+        parameters[name] = value
+    return parameters
 
 
 def _job_row(item: Job) -> tuple[object, ...]:

@@ -64,4 +64,9 @@ def _parse_keys(keys: tuple[str, ...]) -> dict[str, str]:
     # The error repeats no argument: it could be an identifier.
     if malformed_keys := [key for key in keys if "=" not in key]:
         raise click.UsageError(f"{len(malformed_keys)} of the keys are not COLUMN=TOKEN")
-    return dict(key.split("=", 1) for key in keys)
+    pairs = [key.split("=", 1) for key in keys]
+    if not all(column for column, _ in pairs):
+        raise click.UsageError("a key has no COLUMN before the =")
+    if repeated := len(pairs) - len({column for column, _ in pairs}):
+        raise click.UsageError(f"{repeated} of the keys name a column a second time")
+    return {pair[0]: pair[1] for pair in pairs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -79,7 +79,20 @@ def _read_values(kind: SourceKind) -> dict[str, str]:
     if len(kind.secret_keys) == 1:
         return {kind.secret_keys[0].name: text}
     try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError):
+        return _decode_texts(text)
+    except ValueError:
         names = ", ".join(f'"{key.name}": "..."' for key in kind.secret_keys if key.required)
-        raise click.UsageError(f"standard input is not a JSON object such as {{{names}}}") from None
+        raise click.UsageError(
+            f"standard input is not a JSON object of texts, each key once, such as {{{names}}}"
+        ) from None
+
+
+def _decode_texts(text: str) -> dict[str, str]:
+    """Decode a JSON object of texts. Raises ValueError for anything else, also for a repeated key."""
+    pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
+    is_object = text.lstrip().startswith("{")
+    if not is_object or len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError
+    if not all(isinstance(value, str) for _, value in pairs):
+        raise ValueError
+    return dict(pairs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -32,6 +32,8 @@ _MAX_MESSAGES = 100
 """Maximum number of findings with a message in one ledger entry."""
 _MAX_MESSAGE_LENGTH = 160
 """Maximum length of such a message in characters."""
+_MAX_REASON_BYTES, _MAX_FINDING_BYTES = 20_000, 34_000
+"""Maximum size of the reasons, and of the findings, of one ledger entry: names of columns and rules may be long."""
 
 
 def fill_step(act: StepContext, outbox_entry: OutboxEntry) -> None:
@@ -104,8 +106,10 @@ def admission_entry(
             "admitted": counts.admitted,
             "quarantined": counts.quarantined,
             "masked": counts.masked,
-            "reasons": cast(JsonValue, _reason_counts(counts.reasons, contract)),
-            "findings": cast(JsonValue, _describe_findings(processed.findings, contract)),
+            "reasons": _bound_list(_reason_counts(counts.reasons, contract), len(counts.reasons), _MAX_REASON_BYTES),
+            "findings": _bound_list(
+                _describe_findings(processed.findings, contract), len(processed.findings), _MAX_FINDING_BYTES
+            ),
             "quarantined_rows": processed.quarantined_digest,
             "copies": dict[str, JsonValue](counts.copies),
         },
@@ -115,7 +119,7 @@ def admission_entry(
 def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:
     """Convert reasons to facts. A column name is included only if the contract declares it."""
     declared = {column.name for column in contract.columns} | {rule.name for rule in contract.rules}
-    facts: list[dict[str, JsonValue]] = [
+    return [
         {
             "code": reason.code,
             "column": reason.column if reason.column and set(reason.column.split(",")) <= declared else None,
@@ -123,10 +127,21 @@ def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[
         }
         for reason in reasons[:_MAX_REASONS]
     ]
-    if further := len(reasons) - _MAX_REASONS:
-        further_fact: dict[str, JsonValue] = {"code": FURTHER_REASONS, "column": None, "count": further}
-        facts += [further_fact] if further > 0 else []
-    return facts
+
+
+def _bound_list(facts: list[dict[str, JsonValue]], count: int, max_bytes: int) -> list[JsonValue]:
+    """Cut a list of facts to a size; a last fact counts those that it lacks. count: of them all."""
+    kept: list[JsonValue] = []
+    size = 0
+    for fact in facts:
+        # With escapes the text is never shorter than in the entry, which has none.
+        size += len(json.dumps(fact)) + 1
+        if size > max_bytes:
+            break
+        kept.append(fact)
+    if len(kept) < count:
+        kept.append({"code": FURTHER_REASONS, "column": None, "count": count - len(kept)})
+    return kept
 
 
 def _describe_findings(findings: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:

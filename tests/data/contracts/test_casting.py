@@ -126,6 +126,11 @@ def test_a_local_bound_has_the_time_zone_of_its_column():
     assert out_of_range.to_list() == [True, False]
 
 
+def test_a_second_that_does_not_exist_is_marked():
+    texts = ["2026-05-05T10:10:60Z", "2026-12-31T23:59:60Z", "2026-05-05T10:10:60.5+00:00", "2026-05-05 10:10:60"]
+    assert read(INSTANT, *texts) == [...] * len(texts)
+
+
 def test_a_text_that_would_become_another_float_is_marked():
     texts = ["9007199254740993", "9007199254740993.0", "-9007199254740993", "1e-400", "0.001e-400"]
     assert read("float64", *texts) == [...] * len(texts)

@@ -22,6 +22,38 @@ def test_a_contract_says_what_becomes_of_rows_and_drops(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("line", "twice", "output"),
+    [
+        (
+            "  - { property: retention, value: 7, unit: d }",
+            "  - { property: retention, value: 7, unit: d }\n  - { property: retention, value: 30, unit: d }",
+            "retention stands twice",
+        ),
+        ("value: 24, unit: h", "value: 1.5, unit: h", "in whole hours"),
+        ("role: owner }", "role: owner }\n  - { username: other@example.com, role: owner }", "name one owner"),
+        (
+            "        classification: financial\n        logicalTypeOptions",
+            "        classification: financial\n        quality:\n"
+            + "          - { type: library, metric: nullValues, mustBe: 0 }\n" * 2
+            + "        logicalTypeOptions",
+            "",
+        ),
+    ],
+)
+def test_what_a_contract_says_twice_is_refused(tmp_path: Path, line: str, twice: str, output: str):
+    if output:
+        assert output in problems(tmp_path, (line, twice))[0]
+    else:
+        load(tmp_path, JOURNEY.replace(line, twice))
+
+
+def test_a_column_has_one_list_of_valid_values(tmp_path: Path):
+    check = "          - {{ type: library, metric: invalidValues, mustBe: 0, arguments: {{ validValues: [{}] }} }}\n"
+    twice = f"        quality:\n{check.format('a')}{check.format('a, b')}        customProperties: [{KEY_COLUMN}]"
+    assert "join the two lists" in problems(tmp_path, (f"        customProperties: [{KEY_COLUMN}]", twice))[0]
+
+
+@pytest.mark.parametrize(
     ("changed", "output"),
     [
         (("claims }\n  - { property: same_key", "Claims }\n  - { property: same_key"), "lower-case letters"),

@@ -203,7 +203,7 @@ def _keep_matching(text: pl.Series, pattern: str) -> pl.Series:
 def _cast_instants(text: pl.Series, timezone: str | None) -> CastColumn:
     import polars as pl
 
-    shape = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
+    shape = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
     shaped = _keep_matching(text, shape).str.replace(" ", "T", literal=True)
     has_zone = shaped.str.contains(r"(Z|[+-][0-9]{2}:?[0-9]{2})$").fill_null(False)
     # Every instant gets a zone, so that one format parses them all.

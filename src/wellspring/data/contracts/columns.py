@@ -235,6 +235,7 @@ def _parse_checks(
 ) -> tuple[bool, bool, tuple[str, ...]]:
     """Parse required, unique and the valid values from the keys and the quality checks of a column."""
     required, unique, values = bool(schema_property.required), bool(schema_property.unique), tuple[str, ...]()
+    lists_values = False
     for index, check in enumerate(schema_property.quality or []):
         check_path = (*path, "quality", index)
         if check.type not in (None, "library") or check.metric not in _METRICS:
@@ -245,7 +246,10 @@ def _parse_checks(
             required = True
         elif check.metric == "duplicateValues":
             unique = True
+        elif lists_values:
+            document.add_error(check_path, "a column has one check with the metric invalidValues; join the two lists")
         else:
+            lists_values = True
             values = _parse_valid_values(document, check, check_path, schema_property)
     return required, unique, values
 

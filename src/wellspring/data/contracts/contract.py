@@ -272,9 +272,11 @@ def _parse_owner(document: ContractDocument, model: OpenDataContractStandard) ->
     members: list[TeamMember] = (
         model.team if isinstance(model.team, list) else (model.team and model.team.members) or []
     )
-    for member in members:
-        if member.role == "owner" and member.username:
-            return member.name or member.role, member.username
+    owners = [member for member in members if member.role == "owner" and member.username]
+    if len(owners) > 1:
+        document.add_error(("team",), f"name one owner, who gets the alerts, not {len(owners)}")
+    for member in owners:
+        return member.name or str(member.role), str(member.username)
     document.add_error(("team",), "add the owner, who gets the alerts: `- { username: ADDRESS, role: owner }`")
     return "", ""
 
@@ -282,11 +284,16 @@ def _parse_owner(document: ContractDocument, model: OpenDataContractStandard) ->
 def _parse_service_levels(document: ContractDocument, model: OpenDataContractStandard) -> tuple[int, int | None]:
     """Parse the retention (days, default 7) and the hours after which the data counts as stale."""
     days, hours = 7, None
+    seen = set[str]()
     for index, sla_property in enumerate(model.slaProperties or []):
         path = ("slaProperties", index)
         if sla_property.property not in {"retention", "frequency", "latency"}:
             document.add_error(path, "unsupported property; retention, frequency and latency are supported; remove it")
             continue
+        if sla_property.property in seen:
+            document.add_error(path, f"{sla_property.property} stands twice; write it once")
+            continue
+        seen.add(sla_property.property)
         unit = _UNIT_HOURS.get(str(sla_property.unit))
         value = sla_property.value
         if unit is None or not value or isinstance(value, bool | str) or not 0 < value * unit <= _MAX_HOURS:
@@ -297,6 +304,8 @@ def _parse_service_levels(document: ContractDocument, model: OpenDataContractSta
             if span_hours % 24:
                 document.add_error(path, "the retention must be in whole days")
             days = int(span_hours // 24)
+        elif span_hours % 1:
+            document.add_error(path, f"the {sla_property.property} must be in whole hours")
         else:
             hours = max(hours or 0, int(span_hours))
     return days, hours

@@ -77,7 +77,8 @@ def find_violations(
 ) -> dict[str, list[int]]:
     """Find the rows that violate each rule: rule name -> row indexes, from 0. A null result is not a violation.
 
-    Raises ProjectError for a rule that cannot be run, without the message of the engine, which may quote a value.
+    A row on which a rule cannot be calculated violates it. Raises ProjectError for a rule that cannot be run, without
+    the message of the engine, which may quote a value.
     """
     listed, declared = list(rules), list(columns)
     for rule in listed:

@@ -44,7 +44,8 @@ def check_expressions(expressions: Mapping[str, str], columns: Mapping[str, str]
 def find_false_rows(table: pa.Table, expressions: Mapping[str, str]) -> dict[str, list[int]]:
     """Find the rows for which each expression is false: key -> row indexes, from 0. Null is not false.
 
-    Raises ProjectError, with the key of the expression that cannot be evaluated on these rows and without a value.
+    An expression that fails on a row, for example because a product is too large, is false for it. Raises ProjectError,
+    with the key of the expression that cannot be evaluated at all and without a value.
     """
     import duckdb
     import pyarrow as pa
@@ -55,12 +56,21 @@ def find_false_rows(table: pa.Table, expressions: Mapping[str, str]) -> dict[str
         database.register("rows", table.append_column(index_column, pa.array(range(table.num_rows), pa.int64())))
         for key, expression in expressions.items():
             try:
-                result = database.execute(f'SELECT "{index_column}" FROM rows WHERE NOT ({expression}) ORDER BY 1')  # noqa: S608
-                indexes_by_key[key] = [index for (index,) in result.fetchall()]
-            except duckdb.Error as error:
-                message = f"the rule {key!r} cannot be run on this drop ({type(error).__name__})"
-                raise ProjectError(message, fix="correct the rule in its contract") from None
+                indexes_by_key[key] = _select_false(database, index_column, f"({expression})")
+            except duckdb.Error:
+                # TRY is null for a failure, so that null as a result becomes true before it.
+                guarded = f"coalesce(TRY(coalesce(({expression}), true)), false)"
+                try:
+                    indexes_by_key[key] = _select_false(database, index_column, guarded)
+                except duckdb.Error as error:
+                    message = f"the rule {key!r} cannot be run on this drop ({type(error).__name__})"
+                    raise ProjectError(message, fix="correct the rule in its contract") from None
     return indexes_by_key
+
+
+def _select_false(database: duckdb.DuckDBPyConnection, index_column: str, condition: str) -> list[int]:
+    result = database.execute(f'SELECT "{index_column}" FROM rows WHERE NOT {condition} ORDER BY 1')  # noqa: S608
+    return [index for (index,) in result.fetchall()]
 
 
 def _open_database() -> duckdb.DuckDBPyConnection:

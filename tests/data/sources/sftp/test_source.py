@@ -115,6 +115,15 @@ def test_a_file_that_may_not_be_read_is_refused_alone(vendor: Vendor) -> None:
         assert stream.read(9) == b"y"
 
 
+def test_a_file_without_attributes_is_refused_alone(vendor: Vendor) -> None:
+    vendor.put("a.csv", b"x")
+    vendor.unstated.add("a.csv")
+    with pytest.raises(Refused) as refused, vendor.source().open("a.csv"):
+        pass
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["unreadable_file"]
+
+
 def test_a_server_that_reports_no_types_hides_no_file(vendor: Vendor) -> None:
     vendor.put("a.csv", b"x")
     vendor.hides_types = True

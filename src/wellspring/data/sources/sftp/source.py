@@ -183,11 +183,11 @@ class SftpSource:
     async def _open_file(self, sftp: asyncssh.SFTPClient, name: str) -> tuple[RemoteFile, asyncssh.SFTPClientFile]:
         import asyncssh
 
-        file = await self._read_file_state(sftp, name)
-        if file.still_writing:
-            raise file_still_writing(self.name, name)
-        check_size(self.name, name, file.size, max_bytes=self._settings.max_bytes)
         try:
+            file = await self._read_file_state(sftp, name)
+            if file.still_writing:
+                raise file_still_writing(self.name, name)
+            check_size(self.name, name, file.size, max_bytes=self._settings.max_bytes)
             return file, await sftp.open(self._path(name), "rb", block_size=_BLOCK_SIZE)
         except asyncssh.SFTPNoSuchFile:
             raise file_not_found(self.name, name) from None
