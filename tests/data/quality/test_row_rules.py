@@ -105,5 +105,5 @@ def test_unchecked_rule_is_never_run():
 )
 def test_a_row_on_which_a_rule_cannot_be_calculated_violates_it(values: list[Any], declared: str, sql: str):
     table = pa.table({"count": values})
-    found = row_rules.find_violations(table, [rule(sql)], (column("count", declared),))
-    assert list(found.values()) == [[1, 3, 4]]
+    violations = row_rules.find_violations(table, [rule(sql)], (column("count", declared),))
+    assert list(violations.values()) == [[1, 3, 4]]

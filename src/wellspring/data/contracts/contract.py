@@ -284,16 +284,16 @@ def _parse_owner(document: ContractDocument, model: OpenDataContractStandard) ->
 def _parse_service_levels(document: ContractDocument, model: OpenDataContractStandard) -> tuple[int, int | None]:
     """Parse the retention (days, default 7) and the hours after which the data counts as stale."""
     days, hours = 7, None
-    seen = set[str]()
+    parsed_names = set[str]()
     for index, sla_property in enumerate(model.slaProperties or []):
         path = ("slaProperties", index)
         if sla_property.property not in {"retention", "frequency", "latency"}:
             document.add_error(path, "unsupported property; retention, frequency and latency are supported; remove it")
             continue
-        if sla_property.property in seen:
+        if sla_property.property in parsed_names:
             document.add_error(path, f"{sla_property.property} stands twice; write it once")
             continue
-        seen.add(sla_property.property)
+        parsed_names.add(sla_property.property)
         unit = _UNIT_HOURS.get(str(sla_property.unit))
         value = sla_property.value
         if unit is None or not value or isinstance(value, bool | str) or not 0 < value * unit <= _MAX_HOURS:
