@@ -131,17 +131,17 @@ def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[
 
 def _bound_list(facts: list[dict[str, JsonValue]], count: int, max_bytes: int) -> list[JsonValue]:
     """Cut a list of facts to a size; a last fact counts those that it lacks. count: of them all."""
-    kept: list[JsonValue] = []
+    bounded: list[JsonValue] = []
     size = 0
     for fact in facts:
         # With escapes the text is never shorter than in the entry, which has none.
         size += len(json.dumps(fact)) + 1
         if size > max_bytes:
             break
-        kept.append(fact)
-    if len(kept) < count:
-        kept.append({"code": FURTHER_REASONS, "column": None, "count": count - len(kept)})
-    return kept
+        bounded.append(fact)
+    if len(bounded) < count:
+        bounded.append({"code": FURTHER_REASONS, "column": None, "count": count - len(bounded)})
+    return bounded
 
 
 def _describe_findings(findings: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:
