@@ -96,7 +96,7 @@ def open_row_checker(project: Project, credential: Credential) -> Iterator[RowCh
     if store.open_checker is None:
         yield None
         return
-    socket = project.socket_path("openbao")
+    socket = find_server_socket(project, "openbao")
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
         login = read_store_login(store, "worker", OpenBaoSecretStore(session))
     with closing(store.open_checker(project, login)) as checker:
