@@ -132,7 +132,7 @@ def check_proof(project: ServingProject, document: dict[str, Any], folder: Path)
     """Prove and verify a prediction; then check that a changed number of it is named."""
     answer, keys, pack = folder / "answer.json", folder / "keys.txt", folder / "pack"
     verifier_keys = project.must("ledger", "key")
-    keys.write_text(f"{verifier_keys['log']}\n{verifier_keys['witness']}\n")
+    keys.write_text("\n".join([verifier_keys["log"], verifier_keys["witness"], *verifier_keys["services"]]))
     project.must("prove", f"prediction:{document['id']}", "--out", str(pack))
     words = ("verify", str(pack), "--key", str(keys), "--witness", str(keys), "--answer", str(answer))
     answer.write_text(json.dumps(document))

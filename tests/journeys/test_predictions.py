@@ -127,7 +127,7 @@ def test_a_prediction_is_proved_and_a_flipped_byte_is_named(
     answer, expected, pack = tmp_path / "answer.json", tmp_path / "keys.txt", tmp_path / "pack"
     answer.write_bytes(result.body)
     keys_document = project.must("ledger", "key")
-    expected.write_text(f"{keys_document['log']}\n{keys_document['witness']}\n")
+    expected.write_text("\n".join([keys_document["log"], keys_document["witness"], *keys_document["services"]]))
     project.must("prove", f"prediction:{json.loads(result.body)['id']}", "--out", str(pack))
     words = ("verify", str(pack), "--key", str(expected), "--witness", str(expected), "--answer", str(answer))
     verified = project.run(*words)
