@@ -56,7 +56,7 @@ def test_status_lists_every_server(project: Project):
 def test_an_unknown_request_is_refused(project: Project, request_: dict[str, str]):
     with pytest.raises(Refused) as result:
         send_request(project, request_)
-    assert result.value.fix == "send one of: status, stop, start, restart, credential, enroll"
+    assert result.value.fix == "send one of: status, stop, start, restart, enroll"
 
 
 def test_enrollment_before_the_servers_are_ready_is_refused():
