@@ -56,7 +56,8 @@ class ServicePrivileges(NamedTuple):
         separate = self.separation == "user"
         group_list = ",".join(map(str, groups))
         if self.setpriv_path is None or files is not None:
-            shim = [sys.executable, "-S", str(Path(__file__).with_name("setpriv.py"))]
+            # Its interpreter needs a moment, in which this process may end.
+            shim = [sys.executable, "-S", str(Path(__file__).with_name("setpriv.py")), "--parent", str(os.getpid())]
             if files is not None:
                 shim += ["--files", _encode_rules(files)]
             if separate:

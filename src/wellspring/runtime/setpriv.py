@@ -1,6 +1,7 @@
 """Replace setpriv of util-linux: change the user, restrict files, keep one capability, die with the parent, exec.
 
-Run as a script, never imported: `setpriv.py [--files RULES] [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`.
+Run as a script, never imported: `setpriv.py [--parent PID] [--files RULES] [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`.
+PID: of the process that started it; without it, the parent that it has now.
 RULES: JSON {"readable": [path], "writable": [path], "passwd": path or ""}. CLOSED: 1 for the capability to read files
 that are closed to the user; with rules, the program gets it only if the kernel enforces them.
 """
@@ -26,6 +27,9 @@ def main(arguments: list[str]) -> None:
     """Change the user as the arguments say, then run the program; it returns only by raising."""
     separator = arguments.index("--")
     identity, program = arguments[:separator], arguments[separator + 1 :]
+    parent = os.getppid()
+    if identity[:1] == ["--parent"]:
+        parent, identity = int(identity[1]), identity[2:]
     rules = None
     if identity[:1] == ["--files"]:
         rules, identity = json.loads(identity[1]), identity[2:]
@@ -35,7 +39,6 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(f"{program[0]} cannot be run")
     landlock = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "landlock.py")) if rules else {}
     libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getppid()
     if rules and rules["passwd"]:
         mount_passwd_file(libc, rules["passwd"])
     capability_mask = 0

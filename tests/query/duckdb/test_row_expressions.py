@@ -37,8 +37,13 @@ def test_the_database_reaches_no_file_and_keeps_its_settings(tmp_path: Path):
                 database.execute(statement)
 
 
+def test_an_expression_that_fails_on_a_row_is_false_for_it():
+    table = pa.table({"name": ["Ann Example", "1", None, "-1"]})
+    assert find_false_rows(table, {"number": "name::integer > 0"}) == {"number": [0, 3]}
+
+
 def test_an_error_quotes_no_value():
     with pytest.raises(ProjectError) as failed:
-        find_false_rows(pa.table({"name": ["Ann Example"]}), {"number": "name::integer > 0"})
+        find_false_rows(pa.table({"name": ["Ann Example"]}), {"number": "name > 0 and missing"})
     assert "Ann" not in failed.value.what + failed.value.fix
     assert failed.value.__cause__ is None

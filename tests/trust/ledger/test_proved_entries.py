@@ -36,7 +36,7 @@ def test_entries_of_its_actions_are_listed_and_a_refresh_adds_those_that_came(le
     entries.refresh()
     assert indexes(entries) == [3]
     # More than one bundle, so that the next refresh begins inside a full tile.
-    ledger.write(300, action="predict")
+    ledger.write(300)
     ledger.write(1, subject="release:b", action="rollback")
     ledger.sequencer.integrate()
     entries.refresh()
