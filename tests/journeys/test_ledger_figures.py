@@ -22,7 +22,8 @@ def test_bytes_of_an_answer_are_those_of_all_its_copies(tmp_path: Path):
 def test_every_answer_is_soon_in_the_signed_and_witnessed_log(tmp_path: Path):
     latency = ledger.measure_latency(tmp_path, 100, 0.5)
     assert len(latency.signed) == len(latency.witnessed) > 10
-    assert all(0 < signed < witnessed < 30 for signed, witnessed in zip(*latency, strict=True))
+    # On a busy machine a checkpoint may be signed before the writer's thread has read the clock.
+    assert all(-1 < signed < witnessed < 30 for signed, witnessed in zip(*latency, strict=True))
 
 
 def test_memory_and_proofs_have_figures(tmp_path: Path):

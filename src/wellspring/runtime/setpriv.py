@@ -1,6 +1,7 @@
 """Replace setpriv of util-linux: change the user, restrict files, keep one capability, die with the parent, exec.
 
-Run as a script, never imported: `setpriv.py [--parent PID] [--files RULES] [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`.
+Run as a script, never imported:
+`setpriv.py [--parent PID] [--files RULES] [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`.
 PID: of the process that started it; without it, the parent that it has now.
 RULES: JSON {"readable": [path], "writable": [path], "passwd": path or ""}. CLOSED: 1 for the capability to read files
 that are closed to the user; with rules, the program gets it only if the kernel enforces them.
