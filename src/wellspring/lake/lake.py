@@ -53,8 +53,8 @@ PARTS_FILE, KEY_INDEX_FOLDER = "parts.sqlite", "keys"
 class Lake:
     """One project's lake: the catalogs of its landed and of its built tables, and its editions.
 
-    pins: the lists of data files that editions name. derived: the folder of what is derived from them and kept between
-    runs; None keeps it in memory.
+    pins: the lists of data files that editions name. derived: the folder of indexes that can be made again; None:
+    they are in memory.
     """
 
     def __init__(
