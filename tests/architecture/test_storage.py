@@ -19,6 +19,7 @@ SQL = re.compile(
 """Statements and clauses; a word alone, as in `select a column`, is prose."""
 SQL_ADAPTERS = {
     "wellspring/trust/vault/postgres.py": "the PostgreSQL adapter of the vault",
+    "wellspring/trust/vault/postgres_outbox.py": "the outbox of that adapter",
     "wellspring/trust/vault/postgres_schema.py": "the tables of that adapter",
     "wellspring/trust/ledger/index.py": "the SQLite index of the ledger",
     "wellspring/trust/ledger/index_rows.py": "the tables of that index",

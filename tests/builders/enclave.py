@@ -16,6 +16,7 @@ from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
 from tests.builders.recording_step import FixedClock
 from tests.builders.sftp_vendor import Vendor, open_sftp_source
+from wellspring.bootstrap import open_ledger_index
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import originals as originals_module
 from wellspring.data.sources.sftp.source import SftpSource
@@ -148,6 +149,7 @@ class ProjectFixture:
             folder=project.enclave_dir / "originals",
             step=self.step,
             clock=clock,
+            index=open_ledger_index(project),
         )
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from tests.builders.journal_keys import journal_key
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
 from tests.builders.recording_step import FixedClock
+from wellspring.bootstrap import open_ledger_index
 from wellspring.enclave.service import Enclave, EnclaveDependencies
 from wellspring.observe.lineage import LineageWriter
 from wellspring.observe.metrics import StepMetrics
@@ -42,6 +43,7 @@ if __name__ == "__main__":
             folder=project.enclave_dir / "originals",
             step=step,
             clock=clock,
+            index=open_ledger_index(project),
         )
     )
     getattr(enclave, result["call"])(*result["arguments"])

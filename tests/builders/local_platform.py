@@ -17,6 +17,7 @@ from wellspring.bootstrap import (
     LedgerAccess,
     Platform,
     open_lake,
+    open_ledger_index,
     open_ledger_tree,
     open_recorded_tables,
     open_recorder,
@@ -124,6 +125,7 @@ class LocalProject:
                 folder=self.project.enclave_dir / "originals",
                 step=step,
                 clock=self.clock,
+                index=open_ledger_index(self.project),
             )
         )
 

@@ -19,6 +19,7 @@ from wellspring.trust.vault.postgres import VaultStore
 
 NOBODY = 65534
 PASSWORD = "a-password-for-tests"
+OUTBOX_KEY = bytes(range(32))
 
 
 class Database(NamedTuple):
@@ -31,7 +32,7 @@ class Database(NamedTuple):
         return ServerSocket(self.host, NOBODY if os.geteuid() == 0 else os.geteuid())
 
     def store(self, name: str = "enclave") -> VaultStore:
-        return VaultStore(self.server, user="enclave", password=PASSWORD, database=name)
+        return VaultStore(self.server, user="enclave", password=PASSWORD, database=name, outbox_key=OUTBOX_KEY)
 
 
 @contextmanager

@@ -142,10 +142,10 @@ def test_a_secret_id_of_one_role_does_not_log_in_as_another(project: Project):
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
 def test_a_service_reads_only_its_own_secrets(project: Project, role: str):
-    own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
+    own = {"enclave": {"enclave/postgres", "enclave/sftp", "enclave/outbox"}}.get(role, {f"{role}/valkey"})
     with projects.login_with_credential(project, openbao_setup.issue_secret_id(project, role)) as session:
         secrets = OpenBaoSecretStore(session)
-        for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
+        for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp", "enclave/outbox"):
             if path in own:
                 assert secrets.read_secret(path), path
             else:

@@ -40,6 +40,7 @@ def test_a_written_secret_is_read_back(secrets: SecretStore):
 
 def test_the_initial_secrets_of_the_enclave_exist(secrets: SecretStore):
     assert set(secrets.read_secret("enclave/postgres")) == {"user", "password", "database"}
+    assert len(bytes.fromhex(secrets.read_secret("enclave/outbox")["key"])) == 32
     assert secrets.read_secret("enclave/sftp")["private_key"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
 
 

@@ -106,7 +106,11 @@ CLIENTS: dict[str, tuple[str, Callable[[Project], Any]]] = {
     "database of the enclave": (
         "postgres",
         lambda project: VaultStore(
-            find_server_socket(project, "postgres"), user="enclave", password="secret", database="enclave"
+            find_server_socket(project, "postgres"),
+            user="enclave",
+            password="secret",
+            database="enclave",
+            outbox_key=bytes(32),
         ),
     ),
 }

@@ -50,6 +50,7 @@ def open_enclave_ports(
     from wellspring.trust.keys.openbao import OpenBaoDataKeys
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring.trust.vault.postgres import VaultStore
+    from wellspring.trust.vault.postgres_outbox import OUTBOX_SECRET
 
     clock, socket = clock or open_clock(project), find_server_socket(project, "openbao")
     with ExitStack() as stack:
@@ -58,7 +59,11 @@ def open_enclave_ports(
         )
         stack.callback(session.close)
         secrets = OpenBaoSecretStore(session)
-        store = VaultStore(find_server_socket(project, "postgres"), **secrets.read_secret("enclave/postgres"))
+        store = VaultStore(
+            find_server_socket(project, "postgres"),
+            **secrets.read_secret("enclave/postgres"),
+            outbox_key=bytes.fromhex(secrets.read_secret(OUTBOX_SECRET)["key"]),
+        )
         stack.callback(store.close)
         key_client = open_client(socket, session.client.token)
         stack.callback(key_client.adapter.close)

@@ -28,6 +28,7 @@ from wellspring.records.observe import Recorder
 from wellspring.records.verdict import Verdict
 from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.keys.port import DataKeys
+from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.vault.port import ProgressCallback
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import (
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
 
 
 class EnclaveDependencies(NamedTuple):
-    """Dependencies of the enclave. open_source: opens a source by name. folder: of the encrypted originals."""
+    """Dependencies of the enclave. open_source: opens a source by name. folder: of the encrypted originals.
+
+    index: of the log, in which it looks for entries that its journal no longer has.
+    """
 
     project: Project
     store: VaultStore
@@ -52,6 +56,7 @@ class EnclaveDependencies(NamedTuple):
     folder: Path
     step: Recorder
     clock: Clock
+    index: LedgerIndex
 
 
 _KEYS_SUFFIX = ".keys"
@@ -162,7 +167,7 @@ class Admitter:
             store.save_admission(part, processed.read_quarantined(), outbox_entry)
             step.crash_point("enclave.admit:quarantined")
         step.crash_point("enclave.admit:recorded")
-        store.mark_published(outbox_entry.key)
+        store.outbox.mark_published(outbox_entry.key)
         return _build_result(stored_drop, part, contract, processed)
 
     def admit_replay(
@@ -203,7 +208,7 @@ class Admitter:
             store.save_replay(part, released, still_quarantined, outbox_entry)
             step.crash_point("enclave.replay:chosen")
         step.crash_point("enclave.replay:recorded")
-        store.mark_published(outbox_entry.key)
+        store.outbox.mark_published(outbox_entry.key)
         return _build_result(stored_drop, part, contract, processed)
 
     def _check_replay(
@@ -273,7 +278,7 @@ class Admitter:
         with self._dependencies.step("expire", drop.subject) as act:
             outbox.fill_step(act, outbox_entry)
             store.discard_replay(drop.id, part.replay_number, outbox_entry)
-        store.mark_published(outbox_entry.key)
+        store.outbox.mark_published(outbox_entry.key)
 
 
 def _build_result(

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
+from wellspring.bootstrap import open_ledger_index
 from wellspring.bootstrap.enclave_ports import open_enclave_ports
 from wellspring.data.sources.registry import open_source
 from wellspring.enclave.handlers import admission_handlers, intake_handlers, vault_handlers
@@ -41,6 +42,7 @@ def open_enclave(
                 folder=project.enclave_dir / "originals",
                 step=ports.step,
                 clock=ports.clock,
+                index=open_ledger_index(project),
             )
         )
         stack.callback(enclave.drain)

@@ -112,7 +112,7 @@ class ContractRegistry:
             self._refuse_personal_columns(subject, contract, newest)
             act.add_facts(**outbox_entry.facts)
             self._store.accept_contract(contract, outbox_entry)
-        self._store.mark_published(outbox_entry.key)
+        self._store.outbox.mark_published(outbox_entry.key)
 
     def _refuse_personal_columns(self, subject: str, contract: DataContract, newest: DataContract | None) -> None:
         """Raise Refused for a column that begins to leave and holds names, addresses or free text by its name."""

@@ -156,7 +156,7 @@ class FindingRecorder:
         if self._store.record_finding(outbox_entry):
             with self._step(outbox_entry.action, outbox_entry.subject, facts=outbox_entry.facts):
                 pass
-            self._store.mark_published(outbox_entry.key)
+            self._store.outbox.mark_published(outbox_entry.key)
         return FileFinding(id=finding_id, code=code, message=message)
 
 

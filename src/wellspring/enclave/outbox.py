@@ -2,12 +2,17 @@
 
 One database transaction stores a change and its outbox entry. Then the step writes the ledger entry, and then the
 outbox entry is marked as published. After a crash between the last two, the enclave's journal shows that the ledger
-entry was written.
+entry was written; for lines that the journal no longer has, the log shows it.
+
+A row that the enclave did not write is set aside under a finding and never recorded. A row that was recorded before,
+and that somebody sent back, is not recorded again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +25,16 @@ from wellspring.records.record import format_instant
 from wellspring.records.trust import Entry, Ref
 from wellspring.records.verdict import Reason
 from wellspring.trust.ledger import journal
+from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.postgres_outbox import ForgedRow
 from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDrop
 
 SERVICE = "enclave"
+FORGED_ROW_CODE = "forged_row"
+"""Code of the finding about rows of the outbox that the enclave did not write."""
+_OUTBOX_SOURCE = "(outbox)"
+"""Source of this finding; no source of a project can have this name."""
 _MAX_REASONS = 200
 """Maximum number of reasons in one ledger entry, whose size limit is 64 KiB."""
 FURTHER_REASONS = "others"
@@ -43,25 +54,50 @@ def fill_step(act: StepContext, outbox_entry: OutboxEntry) -> None:
     act.add_outputs(*outbox_entry.outputs)
 
 
-def flush_outbox(store: VaultStore, *, step: Recorder, journals: Path) -> int:
-    """Write the ledger entries that a crash left pending and return their number. Called before each operation."""
-    pending = store.list_pending_entries()
-    if not pending:
-        return 0
-    subjects = {fact.subject for fact in pending}
-    recorded = [entry for entry in _journal_entries(journals) if entry.phase == "done" and entry.subject in subjects]
-    for outbox_entry in pending:
-        if not any(_matches_outbox(entry, outbox_entry) for entry in recorded):
-            with step(
-                outbox_entry.action,
-                outbox_entry.subject,
-                inputs=outbox_entry.inputs,
-                outputs=outbox_entry.outputs,
-                facts=outbox_entry.facts,
-            ):
-                pass
-        store.mark_published(outbox_entry.key)
-    return len(pending)
+def flush_outbox(store: VaultStore, *, step: Recorder, journals: Path, index: LedgerIndex) -> int:
+    """Write the ledger entries that a crash left pending and return their number. Called before each operation.
+
+    Rows without a valid MAC are set aside first, so that they do not delay the others.
+    """
+    count = 0
+    while True:
+        pending = store.outbox.read_pending_rows()
+        if pending.forged:
+            store.outbox.set_aside(pending.forged, forged_rows_entry(pending.forged))
+            continue
+        if not pending.entries:
+            return count
+        recorded = _list_recorded(pending.entries, journals, index)
+        for outbox_entry in pending.entries:
+            if not any(_matches_outbox(entry, outbox_entry) for entry in recorded):
+                with step(
+                    outbox_entry.action,
+                    outbox_entry.subject,
+                    inputs=outbox_entry.inputs,
+                    outputs=outbox_entry.outputs,
+                    facts=outbox_entry.facts,
+                ):
+                    pass
+            store.outbox.mark_published(outbox_entry.key)
+        count += len(pending.entries)
+
+
+def forged_rows_entry(forged: Sequence[ForgedRow]) -> OutboxEntry:
+    """Build the finding about rows that the enclave did not write: their names, positions and reasons, no content."""
+    listed: list[dict[str, JsonValue]] = [
+        {"row": row.name, "position": str(row.position), "code": row.reason} for row in forged
+    ]
+    finding = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
+    facts: dict[str, JsonValue] = {
+        "finding": finding,
+        "code": FORGED_ROW_CODE,
+        "source": _OUTBOX_SOURCE,
+        "shown": f"outbox rows from {forged[0].position} to {forged[-1].position}",
+        "message": "somebody else wrote to the enclave's database: rows without a valid MAC were set aside, unrecorded",
+        "count": len(forged),
+        "rows": list[JsonValue](listed),
+    }
+    return OutboxEntry(f"finding/{finding}", "finding", "outbox:enclave", (), (), facts)
 
 
 def landed_entry(stored_drop: StoredDrop) -> OutboxEntry:
@@ -156,9 +192,20 @@ def _describe_findings(findings: tuple[Reason, ...], contract: DataContract) -> 
     return facts
 
 
-def _journal_entries(journals: Path) -> list[Entry]:
+def _list_recorded(pending: Sequence[OutboxEntry], journals: Path, index: LedgerIndex) -> list[Entry]:
+    """List the entries about the subjects of pending rows, from the journal, and from the log if its lines are fewer.
+
+    A line leaves the journal only when the log has its entry.
+    """
+    subjects = {outbox_entry.subject for outbox_entry in pending}
+    recorded: list[Entry] = []
+    if journal.first_sequence(journals, SERVICE) > 0:
+        for subject in sorted(subjects):
+            listed = index.list_entries(subject=subject, phase="done")
+            recorded += [indexed.entry for indexed in listed if indexed.entry.service == SERVICE]
     lines: list[Any] = [json.loads(line) for _, line in journal.read_lines(journals, SERVICE)]
-    return [Entry.model_validate(line) for line in lines]
+    entries = [Entry.model_validate(line) for line in lines]
+    return recorded + [entry for entry in entries if entry.phase == "done" and entry.subject in subjects]
 
 
 def _matches_outbox(entry: Entry, outbox_entry: OutboxEntry) -> bool:

@@ -41,7 +41,7 @@ def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: da
             store.destroy_key(stored_drop.drop.id, outbox_entry)
             step.crash_point("enclave.expire:key_destroyed")
             originals.remove_original(stored_drop.drop.id, folder=folder)
-        store.mark_published(outbox_entry.key)
+        store.outbox.mark_published(outbox_entry.key)
     return tuple(stored_drop.drop.id for stored_drop in expired)
 
 

@@ -65,10 +65,12 @@ class Enclave:
         store, folder, step = self._dependencies.store, self._dependencies.folder, self._dependencies.step
         # Files first, so that an entry with "removed" is written after the file is removed.
         # Looking through the folder costs each original that was ever stored, so it is done only when one may be left.
-        if self._has_orphans or store.list_pending_entries():
+        if self._has_orphans or store.outbox.has_pending_rows():
             retention.remove_orphans(store, folder=folder)
             self._has_orphans = False
-        outbox.flush_outbox(store, step=step, journals=self._dependencies.project.journals_dir)
+        outbox.flush_outbox(
+            store, step=step, journals=self._dependencies.project.journals_dir, index=self._dependencies.index
+        )
         now = self._dependencies.clock.now()
         retention.expire_originals(store, folder=folder, step=step, now=now)
         for stored_drop in retention.find_overdue(store, keys=self._dependencies.keys, folder=folder, now=now):
@@ -235,7 +237,7 @@ class Enclave:
                 outbox.fill_step(act, outbox_entry)
                 store.settle_part(drop, replay_number, outbox_entry)
                 step.crash_point("enclave.settle:confirmed")
-            store.mark_published(outbox_entry.key)
+            store.outbox.mark_published(outbox_entry.key)
 
     def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
         with self._lock:
@@ -294,7 +296,7 @@ class Enclave:
             store.save_drop(stored_drop, outbox_entry)
             self._has_orphans = False
         step.crash_point("enclave.land:recorded")
-        store.mark_published(outbox_entry.key)
+        store.outbox.mark_published(outbox_entry.key)
         return stored_drop
 
     @contextmanager

@@ -37,6 +37,7 @@ from wellspring.supervisor.managed_process import ManagedProcess, process_start_
 from wellspring.supervisor.monitor import MonitorSettings, ServerMonitor
 from wellspring.supervisor.stop_signals import StopRequested, stop_on_signals
 from wellspring.supervisor.worker_process import configure_project_code, configure_worker
+from wellspring.trust.vault.postgres_outbox import OUTBOX_SECRET
 
 READY_TIMEOUT = 60.0
 _RENEWAL_INTERVAL = 3600.0
@@ -144,6 +145,7 @@ class Supervisor:
         postgres.finish_initdb(project, setup, initdb_process, password)
         role = postgres.DATABASE_ROLE
         bootstrap.store_secret("enclave/postgres", {"user": role, "password": password, "database": role})
+        bootstrap.store_secret(OUTBOX_SECRET, {"key": secrets.token_hex(32)})
         sftp.create_vendor_dirs(project, privileges)
         private, public = sftp.generate_ssh_key_pair()
         sftp.authorize_sftp_key(project, public, privileges)

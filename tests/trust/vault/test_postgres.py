@@ -59,12 +59,12 @@ def test_a_stored_drop_is_read_unchanged(store: VaultStore) -> None:
 
 def test_drop_and_outbox_entry_are_saved_in_one_transaction(store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
-    assert store.list_pending_entries() == (fact("land/0"),)
+    assert store.outbox.read_pending_rows().entries == (fact("land/0"),)
     with pytest.raises(CorruptedError):
         store.save_drop(stored("b.csv", "clearinghouse-1"), fact("land/0"))
     assert store.find_drop_by_name("clearinghouse", "b.csv") is None, "the drop must not stand without its fact"
-    store.mark_published("land/0")
-    assert store.list_pending_entries() == ()
+    store.outbox.mark_published("land/0")
+    assert store.outbox.read_pending_rows().entries == ()
 
 
 def test_a_name_is_taken_once(store: VaultStore) -> None:
@@ -164,7 +164,7 @@ def test_the_contract_accepted_last_is_the_newest(store: VaultStore) -> None:
 def test_finding_is_recorded_once(store: VaultStore) -> None:
     assert store.record_finding(fact("finding/x"))
     assert not store.record_finding(fact("finding/x"))
-    assert store.list_pending_entries() == (fact("finding/x"),)
+    assert store.outbox.read_pending_rows().entries == (fact("finding/x"),)
 
 
 def test_stored_drops_survive_a_restart(server: Database, store: VaultStore) -> None:
@@ -183,7 +183,7 @@ def test_a_lost_connection_is_made_again(store: VaultStore) -> None:
 
 def test_a_wrong_password_is_not_in_the_error(server: Database) -> None:
     with pytest.raises(Unavailable) as error:
-        VaultStore(server.server, user="enclave", password="not-this-one", database="enclave")
+        VaultStore(server.server, user="enclave", password="not-this-one", database="enclave", outbox_key=bytes(32))
     assert "not-this-one" not in error.value.what + error.value.fix
 
 

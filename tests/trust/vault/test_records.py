@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-from tests.builders.vault_records import fact, part, stored
+from tests.builders.vault_records import part, stored
 from wellspring.records.verdict import Reason
 from wellspring.trust.vault.records import (
     QuarantinedRecord,
     decode_admission_part,
-    decode_outbox_entry,
     decode_quarantined_record,
     decode_reasons,
     decode_stored_drop,
@@ -45,9 +44,3 @@ def test_a_quarantined_row() -> None:
         == item
     )
     assert decode_reasons([]) == ()
-
-
-def test_an_outbox_entry() -> None:
-    item = fact("land/0")
-    row = {**item._asdict(), "inputs": [ref.model_dump(mode="json") for ref in item.inputs], "outputs": []}
-    assert decode_outbox_entry(row) == item

@@ -1,7 +1,8 @@
 """Store the enclave's drops, wrapped keys, quarantine and outbox in its own PostgreSQL database.
 
 Each change and its ledger entry (`OutboxEntry`) are written in one transaction. `enclave/outbox.py` then writes the
-entry to the journal and marks it as published, so that a crash at any point neither loses nor repeats an entry.
+entry to the journal and marks it as published, so that a crash at any point neither loses nor repeats an entry. An
+entry has a MAC (`postgres_outbox`), because who owns the database can add rows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from wellspring.records.ingestion import Drop, QuarantineCount
 from wellspring.records.record import Digest
 from wellspring.runtime.unix_socket import ServerSocket, has_unread_data
 from wellspring.trust.vault.postgres_connection import connect_postgres
+from wellspring.trust.vault.postgres_outbox import OutboxTable
 from wellspring.trust.vault.postgres_schema import FINISHED_FILES, UNFINISHED_DROPS, VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
@@ -27,7 +29,6 @@ from wellspring.trust.vault.records import (
     StoredDrop,
     UnfinishedDrop,
     decode_admission_part,
-    decode_outbox_entry,
     decode_quarantined_record,
     decode_stored_drop,
     encode_reasons,
@@ -38,10 +39,14 @@ if TYPE_CHECKING:
 
 
 class VaultStore:
-    """The database. password: from the enclave's own secrets. Thread-safe; transactions run one at a time."""
+    """The database. password: from the enclave's own secrets. Thread-safe; transactions run one at a time.
 
-    def __init__(self, server: ServerSocket, *, user: str, password: str, database: str) -> None:
+    outbox_key: of the MAC of each outbox entry, from the same secrets.
+    """
+
+    def __init__(self, server: ServerSocket, *, user: str, password: str, database: str, outbox_key: bytes) -> None:
         self._server = server
+        self.outbox = OutboxTable(self._transaction, outbox_key)
         self._options = {
             "user": user,
             "password": password,
@@ -131,7 +136,7 @@ class VaultStore:
                     stored_drop.identity,
                 ),
             )
-            _insert_outbox_entry(connection, outbox_entry)
+            self.outbox.insert_entry(connection, outbox_entry)
 
     def update_file_state(self, drop: str, modified: datetime, identity: str) -> None:
         """Store the new modification time and identity of an unchanged file at its source."""
@@ -146,7 +151,7 @@ class VaultStore:
             connection.execute("UPDATE drops SET wrapped_key = NULL WHERE id = %s", (drop,))
             connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number IS NULL", (drop,))
             connection.execute("UPDATE quarantine SET sealed = '' WHERE drop_id = %s", (drop,))
-            _insert_outbox_entry(connection, outbox_entry)
+            self.outbox.insert_entry(connection, outbox_entry)
 
     def discard_replay(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
         """Discard a replay that was never settled and whose original was deleted."""
@@ -157,7 +162,7 @@ class VaultStore:
             connection.execute(
                 "UPDATE admissions SET settled = true WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
             )
-            _insert_outbox_entry(connection, outbox_entry)
+            self.outbox.insert_entry(connection, outbox_entry)
 
     # Admissions and quarantine.
 
@@ -184,7 +189,7 @@ class VaultStore:
                             _to_jsonb(encode_reasons(record.reasons)),
                         )
                     )
-            _insert_outbox_entry(connection, outbox_entry)
+            self.outbox.insert_entry(connection, outbox_entry)
 
     def save_replay(
         self,
@@ -220,7 +225,7 @@ class VaultStore:
                 connection.execute(
                     "DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (part.drop, part.replay_number)
                 )
-            _insert_outbox_entry(connection, outbox_entry)
+            self.outbox.insert_entry(connection, outbox_entry)
 
     def settle_part(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
         """Settle a published admission, and remove its rows from quarantine."""
@@ -231,7 +236,7 @@ class VaultStore:
             connection.execute(
                 "DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
             )
-            _insert_outbox_entry(connection, outbox_entry)
+            self.outbox.insert_entry(connection, outbox_entry)
 
     def list_row_numbers(self, drop: str, *, replay_number: int | None = None) -> list[int]:
         """List the row numbers, ascending, of quarantined rows, or of those that a replay released."""
@@ -313,23 +318,12 @@ class VaultStore:
                 "INSERT INTO contracts (digest, name, record) VALUES (%s, %s, %s)",
                 (contract.digest, contract.name, _to_jsonb(contract.model_dump(mode="json"))),
             )
-            _insert_outbox_entry(connection, outbox_entry)
-
-    # The outbox.
+            self.outbox.insert_entry(connection, outbox_entry)
 
     def record_finding(self, outbox_entry: OutboxEntry) -> bool:
         """Store a finding; return False if it is already stored."""
         with self._transaction() as connection:
-            return _insert_outbox_entry(connection, outbox_entry, skip_existing=True)
-
-    def list_pending_entries(self) -> tuple[OutboxEntry, ...]:
-        return tuple(
-            map(decode_outbox_entry, self._query_rows("SELECT * FROM outbox WHERE NOT published ORDER BY position"))
-        )
-
-    def mark_published(self, key: str) -> None:
-        with self._transaction() as connection:
-            connection.execute("UPDATE outbox SET published = true WHERE key = %s", (key,))
+            return self.outbox.insert_entry(connection, outbox_entry, skip_existing=True)
 
     def _query_rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         with self._transaction() as connection:
@@ -359,23 +353,6 @@ class VaultStore:
                     f"the enclave's database refused a change ({type(exc).__name__})",
                     fix="change nothing, and see the database's log",
                 ) from None
-
-
-def _insert_outbox_entry(
-    connection: psycopg.Connection[dict[str, Any]], outbox_entry: OutboxEntry, *, skip_existing: bool = False
-) -> bool:
-    values = (
-        outbox_entry.key,
-        outbox_entry.action,
-        outbox_entry.subject,
-        _to_jsonb([ref.model_dump(mode="json") for ref in outbox_entry.inputs]),
-        _to_jsonb([ref.model_dump(mode="json") for ref in outbox_entry.outputs]),
-        _to_jsonb(outbox_entry.facts),
-    )
-    query = "INSERT INTO outbox (key, action, subject, inputs, outputs, facts) VALUES (%s, %s, %s, %s, %s, %s)"
-    if skip_existing:
-        query += " ON CONFLICT DO NOTHING"
-    return connection.execute(query.encode(), values).rowcount == 1
 
 
 def _insert_admission(connection: psycopg.Connection[dict[str, Any]], part: AdmissionPart) -> None:

@@ -1,4 +1,4 @@
-"""The tables of the enclave's database, and the queries of a listing."""
+"""The tables of the enclave's database, and the queries of a listing and of the outbox."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ CREATE TABLE IF NOT EXISTS contracts (
     accepted_order bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL,
     record jsonb NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
-    position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, action text NOT NULL, subject text NOT NULL,
-    inputs jsonb NOT NULL, outputs jsonb NOT NULL, facts jsonb NOT NULL, published boolean NOT NULL DEFAULT false);
+    position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, record bytea NOT NULL, mac bytea NOT NULL,
+    published boolean NOT NULL DEFAULT false);
+CREATE TABLE IF NOT EXISTS forged_outbox (position bigint, key text, record bytea, mac bytea, published boolean);
 CREATE INDEX IF NOT EXISTS drops_by_digest ON drops (source, (record->>'digest'));
 CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (position) WHERE NOT published;
 CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapped_key IS NOT NULL;
@@ -41,3 +42,13 @@ SELECT d.*, a.settled IS NOT NULL AS admitted, coalesce(a.settled, false) AS set
 FROM drops d LEFT JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0
 WHERE d.source = %s AND NOT coalesce({_IS_FINISHED}, false)
 """  # noqa: S608 (fixed text)
+PENDING_ROWS = """
+SELECT ctid::text AS place, position, left(key, 1000) AS key, substr(mac, 1, 33) AS mac,
+    CASE WHEN octet_length(record) <= %s THEN record END AS record
+FROM outbox WHERE NOT published ORDER BY position LIMIT %s
+"""
+"""Of what somebody else may have written, never more than this is read at once."""
+MOVE_FORGED_ROWS = """
+WITH moved AS (DELETE FROM outbox WHERE ctid = ANY(%s::tid[]) AND NOT published RETURNING *)
+INSERT INTO forged_outbox SELECT * FROM moved
+"""

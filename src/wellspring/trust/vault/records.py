@@ -141,15 +141,3 @@ def decode_quarantined_record(row: dict[str, Any]) -> QuarantinedRecord:
         decode_reasons(row["reasons"]),
         row["replay_number"],
     )
-
-
-def decode_outbox_entry(row: dict[str, Any]) -> OutboxEntry:
-    """Decode a row of `outbox`."""
-    return OutboxEntry(
-        row["key"],
-        row["action"],
-        row["subject"],
-        tuple(Ref.model_validate(ref) for ref in row["inputs"]),
-        tuple(Ref.model_validate(ref) for ref in row["outputs"]),
-        row["facts"],
-    )
