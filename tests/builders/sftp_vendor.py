@@ -24,8 +24,8 @@ OnRead = Callable[[str, int], None]
 class Vendor:
     """on_read: called with (name, offset) before each block is sent, so that a test can change a file during a read.
 
-    denied: names of files that may not be read. unstated: names whose attributes it does not give. hides_types:
-    whether the attributes lack the type and the permissions.
+    denied: names of files that may not be read. unstated: names whose attributes it does not give.
+    hidden_attributes: `type`, `size` or `mtime`, which the attributes of all files lack.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Vendor:
         self.reads = 0
         self.denied: set[str] = set()
         self.unstated: set[str] = set()
-        self.hides_types = False
+        self.hidden_attributes: set[str] = set()
         self.port = 0
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         user_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -74,14 +74,21 @@ class Vendor:
             def lstat(self, path: bytes) -> Any:
                 if Path(path.decode()).name in vendor.unstated:
                     raise asyncssh.SFTPFailure("no attributes")
-                if not vendor.hides_types:
+                hidden = vendor.hidden_attributes
+                if not hidden:
                     return super().lstat(path)
                 status = os.lstat(vendor.folder / path.decode().lstrip("/"))
-                return asyncssh.SFTPAttrs(size=status.st_size, atime=int(status.st_atime), mtime=int(status.st_mtime))
+                modified = None if "mtime" in hidden else int(status.st_mtime)
+                return asyncssh.SFTPAttrs(
+                    permissions=None if "type" in hidden else status.st_mode,
+                    size=None if "size" in hidden else status.st_size,
+                    atime=modified,
+                    mtime=modified,
+                )
 
             async def scandir(self, path: bytes) -> AsyncIterator[Any]:
                 async for entry in super().scandir(path):
-                    if vendor.hides_types:
+                    if vendor.hidden_attributes:
                         entry.attrs = self.lstat(b"/".join((path, os.fsencode(entry.filename))))
                     yield entry
 

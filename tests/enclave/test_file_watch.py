@@ -50,6 +50,16 @@ def test_a_file_that_was_gone_is_watched_anew():
     assert not watch.is_settled("inbox", AHEAD, 5, after(10))
 
 
+def test_a_file_without_a_date_settles_when_it_has_not_changed():
+    watch, undated = (
+        FileWatch(),
+        AHEAD._replace(modified=datetime.fromtimestamp(0, UTC), seconds_ahead=0, is_dated=False),
+    )
+    watch.observe_files("inbox", [undated], NOON)
+    assert not watch.is_settled("inbox", undated, 5, after(4))
+    assert watch.is_settled("inbox", undated, 5, after(5))
+
+
 def test_the_source_decides_about_any_other_file():
     watch, plain = FileWatch(), AHEAD._replace(seconds_ahead=0)
     assert watch.is_settled("inbox", plain, 5, NOON)

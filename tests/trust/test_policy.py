@@ -222,3 +222,12 @@ def test_quoted_strings_exclude_comments() -> None:
         "for a claim", "tokenize", "review",
     }  # fmt: skip
     assert PolicySet({}).quoted_strings == set()
+
+
+@pytest.mark.parametrize("name", ["forbid.CEDAR", "team/forbid.cedar"])
+def test_a_policy_that_would_not_be_read_is_an_error(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("forbid (principal, action, resource);")
+    with pytest.raises(ProjectError, match=f"{name}: this policy is not read"):
+        policy.load_policies(tmp_path)

@@ -60,6 +60,10 @@ def test_a_job_whose_submission_was_not_acknowledged_is_in_the_queue_once(world:
         ({"run": "a b"}, Refused),
         ({"priority": 1000}, Refused),
         ({"parameters": {"token": "x"}}, Refused),
+        ({"parameters": {"note": {}}}, NotFound),
+        ({"kind": "prove", "subject": "219-09-9999"}, Refused),
+        ({"run": "219-09-9999"}, Refused),
+        ({"kind": "reproduce", "parameters": {"run": "219-09-9999"}}, Refused),
     ],
 )
 def test_a_wrong_submission_queues_nothing(world: WorkerWorld, values: dict[str, Any], kind: type[Exception]):

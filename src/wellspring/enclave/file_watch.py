@@ -26,10 +26,13 @@ class FileWatch:
         self._versions[source] = current
 
     def is_settled(self, source: str, file: RemoteFile, settle_seconds: float, now: datetime) -> bool:
-        """Return whether a file is finished: a file that is dated ahead must not have changed for `settle_seconds`."""
+        """Return whether a file is finished.
+
+        One that is dated ahead, or not at all, must not have changed for `settle_seconds`.
+        """
         if file.still_writing:
             return False
-        if file.seconds_ahead <= 0 or settle_seconds <= 0:
+        if (file.is_dated and file.seconds_ahead <= 0) or settle_seconds <= 0:
             return True
         version, first_listed = self._versions.get(source, {}).get(file.name, ("", now))
         return version == file_version(file) and (now - first_listed).total_seconds() >= settle_seconds

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from wellspring.data.sources.port import SourceKind
 from wellspring.data.sources.registry import load_source_kind
 from wellspring.enclave.socket_server import text_field
-from wellspring.errors import NotFound, Refused, suggest_name
+from wellspring.errors import NotFound, Refused
 from wellspring.project import Project
 from wellspring.records.observe import Recorder
 from wellspring.runtime.service_users import read_service_users
@@ -67,7 +67,10 @@ def check_credentials(kind: SourceKind, values: JsonValue | Mapping[str, str]) -
             "the credentials are not an object of texts", fix=f'write {{"{names[0]}": "...", ...}}' if names else ""
         )
     if unknown := sorted(set(values) - set(names)):
-        raise NotFound(f"credentials of this kind have no key {unknown[0][:40]!a}", fix=suggest_name(unknown[0], names))
+        # The unknown keys are not repeated: a secret may stand in the place of a key.
+        raise NotFound(
+            f"{len(unknown)} of the keys are unknown", fix=f"credentials of this kind have: {', '.join(names)}"
+        )
     texts = {name: value for name, value in values.items() if isinstance(value, str) and value}
     if missing := [key.name for key in kind.secret_keys if key.required and key.name not in texts]:
         raise Refused(f"the credentials lack {', '.join(missing)}", fix="send each as a text that is not empty")

@@ -24,6 +24,7 @@ class ContractColumn(Frozen):
     pattern: in the dialect of the engine that searches columns (`data/contracts/patterns.py`).
     normalization: steps that are applied to each text before it is validated (`data/contracts/normalization.py`).
     timezone: the zone of times that name none; None: UTC, and each run reports how many there were.
+    zone_required: a time that names no zone is invalid.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ContractColumn(Frozen):
     path: str | None = None
     normalization: tuple[str, ...] = ("trim", "nfc")
     timezone: str | None = None
+    zone_required: bool = False
 
     @property
     def name_in_file(self) -> str:

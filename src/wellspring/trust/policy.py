@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from wellspring.errors import ProjectError
 from wellspring.records.record import Digest
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
+from wellspring.runtime.unloaded_files import list_unloaded_files
 from wellspring.trust.identity.port import Principal
 
 if TYPE_CHECKING:
@@ -163,9 +164,15 @@ class PolicySet:
 def load_policies(folder: Path | None) -> PolicySet:
     """Read and parse the policies of a folder (*.cedar). Without a folder or files nothing is permitted.
 
-    Raises ProjectError for a policy that cannot be read or parsed, or that does not follow the schema.
+    Raises ProjectError for a policy that cannot be read or parsed, that does not follow the schema, or that lies where
+    it would not be read.
     """
     paths = sorted(folder.glob("*.cedar")) if folder is not None else []
+    if folder is not None and (unloaded := list_unloaded_files(folder, "*.cedar", suffixes={".cedar"})):
+        raise ProjectError(
+            "\n".join(f"{path}: this policy is not read" for path in unloaded),
+            fix=f"name it {folder}/NAME.cedar, or move it out of the folder",
+        )
     try:
         return PolicySet({path.name: path.read_text(encoding="utf-8") for path in paths})
     except UnicodeDecodeError:

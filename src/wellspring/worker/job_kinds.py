@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -23,14 +23,15 @@ class JobKind(NamedTuple):
 
     action, name_resource: what the policies decide on. list_resources: the resources that a job with this subject
     writes. note_kind: of the signed note that the job of a person's act carries: `ActAuthorizer` and the workflow
-    authenticate its author and ask the policies about the act. attempt_limit: starts, with those after a crash of the
-    worker.
+    authenticate its author and ask the policies about the act. parameter_names: that its handler reads, beside the
+    note. attempt_limit: starts, with those after a crash of the worker.
     """
 
     action: str
     name_resource: Callable[[Project, str], str]
     list_resources: Callable[[Project, str], tuple[str, ...]]
     note_kind: NoteKind | None = None
+    parameter_names: frozenset[str] = frozenset()
     attempt_limit: int = 3
 
 
@@ -84,15 +85,17 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "ingest": JobKind("ingest", _name_source, _write_lake),
         "replay": JobKind("replay_rows", _name_project, _write_lake),
         "transform": JobKind("transform", _name_project, _write_lake_and_online_store),
-        "train": JobKind("train", _name_model, _write_candidates),
-        "reproduce": JobKind("train", _name_model, _write_candidates),
-        "replay-predictions": JobKind("replay_predictions", _name_project, _write_nothing),
+        "train": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"revision"})),
+        "reproduce": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"run"})),
+        "replay-predictions": JobKind(
+            "replay_predictions", _name_project, _write_nothing, parameter_names=frozenset({"predictions"})
+        ),
         "record-outcomes": JobKind("record_outcomes", _name_project, _write_recorded_tables),
         "prove": JobKind("prove", _name_project, _write_pack),
         "propose": JobKind("propose", _name_project, partial(_write_release, "propose"), "proposal"),
         "approve": JobKind("approve", _name_project, partial(_write_release, "approve"), "release"),
         "rollback": JobKind("rollback", _name_project, partial(_write_release, "rollback"), "rollback"),
-        "acknowledge": JobKind("acknowledge", _name_project, _write_findings, "acknowledgement"),
+        "acknowledge": JobKind("acknowledge", _name_project, _write_findings, "acknowledgement", frozenset({"reason"})),
     }
 )
 """The kinds by name."""
@@ -103,6 +106,15 @@ def find_job_kind(name: str) -> JobKind:
     if name not in JOB_KINDS:
         raise NotFound(f"no kind of job {name!r}", fix=suggest_name(name, JOB_KINDS))
     return JOB_KINDS[name]
+
+
+def require_known_parameters(kind: str, names: Collection[str]) -> None:
+    """Raise NotFound for a parameter that jobs of a kind do not read. Unknown names are not repeated."""
+    job_kind = find_job_kind(kind)
+    readable = job_kind.parameter_names | ({"note"} if job_kind.note_kind else frozenset[str]())
+    if unknown := len(set(names) - readable):
+        listed = ", ".join(sorted(readable)) or "none"
+        raise NotFound(f"{unknown} parameters of the job are unknown", fix=f"parameters of {kind}: {listed}")
 
 
 def find_model(project: Project, kind: str, subject: str) -> str:

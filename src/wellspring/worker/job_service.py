@@ -15,10 +15,11 @@ from wellspring.records.jobs import OPEN_STATES, Job, JobEvent, JobState
 from wellspring.records.observe import Recorder
 from wellspring.stores.queue.port import JobQueue
 from wellspring.trust import user_notes
+from wellspring.trust.dlp.registry import load_scanner
 from wellspring.worker.act_authorizer import ActAuthorizer
-from wellspring.worker.job_kinds import find_job_kind
+from wellspring.worker.job_kinds import find_job_kind, require_known_parameters
 from wellspring.worker.job_log import JobLog
-from wellspring.worker.job_parameters import check_parameters
+from wellspring.worker.job_parameters import check_parameters, refuse_personal_data
 from wellspring.worker.job_policy import evaluate_job, record_refusal
 
 MAX_KEPT_JOBS = 10_000
@@ -73,8 +74,9 @@ class JobService:
         """Queue a job durably and return it; the earlier job if its run id was submitted with the same content.
 
         Raises Refused for a kind or an act that the policies refuse, and for an act whose note has no valid signature
-        of its author (both recorded); for a secret in its parameters, and for a run id that was submitted with other
-        content; NotFound for an unknown kind; Unavailable when the queue is not writable.
+        of its author (both recorded); for a secret or personal data in it, and for a run id that was submitted with
+        other content; NotFound for an unknown kind, and for a parameter that the kind does not read; Unavailable when
+        the queue is not writable.
         """
         with self._step.continue_trace(submission.trace) as trace:
             return self._submit_traced(submission, principal, trace)
@@ -82,6 +84,9 @@ class JobService:
     def _submit_traced(self, submission: JobSubmission, principal: str, trace: str) -> Job:
         kind, project = find_job_kind(submission.kind), load_project(self._project.root, environ={}, sources=False)
         check_parameters(submission.parameters)
+        require_known_parameters(submission.kind, submission.parameters)
+        named = {"subject": submission.subject, "run id": submission.run, **submission.parameters}
+        refuse_personal_data(named, load_scanner(project))
         note = None
         if kind.note_kind is not None:
             note = user_notes.parse_note(submission.parameters.get("note"), kind.note_kind)

@@ -201,3 +201,18 @@ def test_times_without_a_zone_are_counted_when_the_contract_names_none():
     cast = casting.cast_column(pa.chunked_array([[*LOCAL_TIMES, "noon", None]]), INSTANT)
     assert cast.zoneless == 3
     assert cast.values.to_list()[3] == datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("column", "zoneless"),
+    [
+        (pa.array(["2026-01-01T00:00:00", "2026-01-01T00:00:00Z", "noon", None]), [True, False, False, False]),
+        (pa.array([datetime(2026, 1, 1), None], pa.timestamp("us")), [True, False]),
+        (pa.array([datetime(2026, 1, 1), None], pa.timestamp("us", "UTC")), [False, False]),
+    ],
+)
+def test_a_time_that_must_name_its_zone_and_does_not_is_a_fault(column: pa.Array, zoneless: list[bool]):
+    cast = casting.cast_column(pa.chunked_array([column]), INSTANT, zone_required=True)
+    mask = dict(cast.faults).get("time_zone")
+    assert (mask.to_list() if mask is not None else [False] * len(column)) == zoneless
+    assert not any(value is not None and missing for value, missing in zip(cast.values, zoneless, strict=True))

@@ -45,7 +45,7 @@ def error(**keys: Any) -> str:
 @pytest.mark.parametrize(
     ("logical", "physical", "kind"),
     [
-        ("string", "VARCHAR(20)", "string"), ("integer", "BIGINT", "int64"), ("number", None, "float64"),
+        ("string", "VARCHAR", "string"), ("integer", "BIGINT", "int64"), ("number", None, "float64"),
         ("number", "double", "float64"), ("number", "decimal(12,2)", "decimal128(12, 2)"),
         ("number", "NUMERIC( 5 , 0 )", "decimal128(5, 0)"), ("boolean", None, "bool"), ("date", None, "date32[day]"),
         ("timestamp", None, "timestamp[us, tz=UTC]"),
@@ -131,7 +131,11 @@ def test_bounds_are_numbers_or_dates():
         ({"name": "DOB"}, "a date of birth may not have egress plain"),
         ({"logicalTypeOptions": {"maxLength": 5}}, "a string column supports pattern; remove it"),
         ({"logicalType": "boolean", "logicalTypeOptions": {"minimum": 5}}, "a boolean column supports nothing"),
-        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": "x"}}, "write a number"),
+        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": "x"}}, "an integer from -9223372036854775808"),
+        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 2**63}}, "to 9223372036854775807"),
+        ({"physicalType": "VARCHAR(20)"}, "A pattern can limit"),
+        ({"physicalType": "decimal(12,2)"}, "a string column has the physical type"),
+        ({"logicalType": "date", "physicalType": "timestamp"}, "date, date32"),
         ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 2, "maximum": 1}}, "above the maximum"),
         ({"logicalType": "date", "logicalTypeOptions": {"maximum": "01/02/2020"}}, "2020-01-31"),
         ({"logicalTypeOptions": {"pattern": "("}}, "cannot be compiled"),
@@ -186,3 +190,15 @@ def test_a_valid_value_that_the_normalization_changes_is_an_error(value: str, st
     check = {"metric": "invalidValues", "arguments": {"validValues": [value]}, "mustBe": 0}
     properties = [{"property": "egress", "value": "plain"}, {"property": "normalization", "value": steps}]
     assert "the valid value" in error(quality=[check], customProperties=properties)
+
+
+def test_a_valid_value_that_no_integer_column_can_hold_is_an_error():
+    quality = {"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": [1, 2**63]}}
+    assert "no row can have another" in error(logicalType="integer", quality=[quality])
+
+
+def test_a_time_that_must_name_its_zone_has_no_other_zone():
+    assert good(logicalType="timestamp", logicalTypeOptions={"timezone": True}).zone_required
+    assert not good(logicalType="timestamp", logicalTypeOptions={"timezone": False}).zone_required
+    options = {"timezone": True, "defaultTimezone": "America/New_York"}
+    assert "remove one of the two" in error(logicalType="timestamp", logicalTypeOptions=options)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,6 +67,9 @@ def test_omitted_service_levels_have_defaults(tmp_path: Path):
         (("property: retention", "property: uptime"), 14, "retention, frequency and latency"),
         (("value: 7, unit: d", "value: 40000, unit: d"), 14, "of at most 100 years"),
         (("value: 7, unit: d", "value: .nan, unit: d"), 14, "of at most 100 years"),
+        (("value: 7, unit: d", "value: 010, unit: d"), 14, "YAML reads 010 as the number 8"),
+        (("value: 7, unit: d", "value: 1:30, unit: d"), 14, "YAML reads 1:30 as the number 90"),
+        (("value: 7, unit: d", "value: 0x10, unit: d"), 14, "YAML reads 0x10 as the number 16"),
         (("value: 7, unit: d", "value: 7, unit: y"), 14, "unit h or d"),
         (("value: 7, unit: d", "value: 0, unit: d"), 14, "above 0"),
         (("value: 7, unit: d", "value: 5, unit: h"), 14, "whole days"),
@@ -276,3 +280,12 @@ def test_an_archived_contract_is_read_by_its_digest_or_not_at_all(tmp_path: Path
     (tmp_path / f"{loaded.digest}.odcs.yaml").write_bytes(b"kind: DataContract\n")
     with pytest.raises(CorruptedError, match="does not match its id"):
         contracts.load_archived(tmp_path, loaded.digest, tenant="acme", known_since=EXPECTED)
+
+
+@pytest.mark.parametrize("name", ["claim.yaml", "claim.yml", "CLAIM.ODCS.YAML", "vendor/claim.odcs.yaml"])
+def test_a_contract_that_would_not_be_loaded_is_an_error(tmp_path: Path, name: str):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("apiVersion: v3.1.0\n")
+    with pytest.raises(ProjectError, match=f"{name}: this file is not loaded"):
+        contracts.load_all(tmp_path, tenant="acme", known_since=datetime(2026, 1, 1, tzinfo=UTC))

@@ -194,3 +194,9 @@ def test_file_of_few_different_values_is_within_the_budget():
         ).row_count
         == 100_000
     )
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_text_with_a_nul_character_is_the_fault_of_its_row(kind: pa.DataType):
+    parsed = read(written({**GOOD, "note": pa.array(["a\0b", None], pa.string()).cast(kind)}))
+    assert parsed.row_faults.to_pylist() == ["nul_character", None]

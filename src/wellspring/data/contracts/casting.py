@@ -40,15 +40,21 @@ class CastColumn(NamedTuple):
 
 
 def cast_column(
-    column: pa.ChunkedArray, declared_type: str, *, steps: Sequence[str] = DEFAULT_STEPS, timezone: str | None = None
+    column: pa.ChunkedArray,
+    declared_type: str,
+    *,
+    steps: Sequence[str] = DEFAULT_STEPS,
+    timezone: str | None = None,
+    zone_required: bool = False,
 ) -> CastColumn:
     """Cast a column to a declared type.
 
     Text is normalized (`normalization.py`) and parsed strictly: numbers in plain digits, no more decimals than
     declared, finite floats, dates as 2020-01-31, timestamps in ISO 8601, booleans as true/false, t/f, yes/no, y/n or
     1/0 in any case. steps: of the normalization. timezone: of times that name none (default: UTC). A time that does not
-    exist in it, or that occurs twice, has the fault `local_time`; every other value that does not fit has the fault
-    `type`: also a date or an instant outside the years 1 to 9999 (in UTC), and a time with digits below a microsecond.
+    exist in it, or that occurs twice, has the fault `local_time`. With zone_required, one that names no zone has the
+    fault `time_zone`. Every other value that does not fit has the fault `type`: also a date or an instant outside the
+    years 1 to 9999 (in UTC), and a time with digits below a microsecond.
     """
     import polars as pl
     import pyarrow as pa
@@ -57,11 +63,11 @@ def cast_column(
     if decoded.type in (pa.string(), pa.large_string(), pa.string_view()):
         text = normalize_texts(pl.Series(values=decoded).cast(pl.String), steps)
         if declared_type.startswith("timestamp"):
-            return _bound_years(_cast_instants(text, timezone), declared_type)
+            return _bound_years(_cast_instants(text, timezone, zone_required=zone_required), declared_type)
         values = _cast_text(text, declared_type)
         return _bound_years(CastColumn(values, (("type", values.is_null() & text.is_not_null()),)), declared_type)
     if declared_type.startswith("timestamp"):
-        return _bound_years(_cast_arrow_instants(decoded, timezone), declared_type)
+        return _bound_years(_cast_arrow_instants(decoded, timezone, zone_required=zone_required), declared_type)
     values = pl.Series(values=decoded.cast(arrow_type(declared_type)))
     mismatched = ~values.is_finite().fill_null(True) if declared_type == "float64" else values.is_null() & False
     values = values.set(mismatched, None) if mismatched.any() else values
@@ -200,7 +206,7 @@ def _keep_matching(text: pl.Series, pattern: str) -> pl.Series:
     return text.set(~text.str.contains(pattern).fill_null(True), None)
 
 
-def _cast_instants(text: pl.Series, timezone: str | None) -> CastColumn:
+def _cast_instants(text: pl.Series, timezone: str | None, *, zone_required: bool) -> CastColumn:
     import polars as pl
 
     shape = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
@@ -213,6 +219,8 @@ def _cast_instants(text: pl.Series, timezone: str | None) -> CastColumn:
     local = ~has_zone & values.is_not_null()
     if not local.any():
         return CastColumn(values, (("type", mismatched),))
+    if zone_required:
+        return CastColumn(values.set(local, None), (("type", mismatched), ("time_zone", local)))
     if timezone is None:
         return CastColumn(values, (("type", mismatched),), int(local.sum()))
     placed = _place_local_times(values.filter(local).dt.replace_time_zone(None), timezone)
@@ -220,7 +228,7 @@ def _cast_instants(text: pl.Series, timezone: str | None) -> CastColumn:
     return CastColumn(values, (("type", mismatched), ("local_time", local & values.is_null())))
 
 
-def _cast_arrow_instants(column: pa.ChunkedArray, timezone: str | None) -> CastColumn:
+def _cast_arrow_instants(column: pa.ChunkedArray, timezone: str | None, *, zone_required: bool) -> CastColumn:
     """Cast typed timestamps. A value below microseconds is never cut; a time without a zone is local."""
     import polars as pl
     import pyarrow as pa
@@ -243,6 +251,9 @@ def _cast_arrow_instants(column: pa.ChunkedArray, timezone: str | None) -> CastC
         values = values.set(mismatched, None) if mismatched.any() else values
         return CastColumn(values, (("type", mismatched),))
     local = pl.Series(values=column.cast(pa.timestamp("us")))
+    if zone_required:
+        nothing = pl.repeat(None, len(local), dtype=pl.Datetime("us", "UTC"), eager=True)
+        return CastColumn(nothing, (("type", mismatched), ("time_zone", local.is_not_null())))
     if timezone is None:
         values = local.dt.replace_time_zone("UTC")
         values = values.set(mismatched, None) if mismatched.any() else values

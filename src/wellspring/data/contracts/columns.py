@@ -29,6 +29,17 @@ _TYPES = {
     "date": "date32[day]",
     "timestamp": "timestamp[us, tz=UTC]",
 }
+_PHYSICAL_TYPES = {
+    "string": {"string", "text", "varchar", "char"},
+    "integer": {"integer", "int", "int64", "bigint", "long"},
+    "number": {"double", "float", "float64", "double precision"},
+    "boolean": {"boolean", "bool"},
+    "date": {"date", "date32"},
+    "timestamp": {"timestamp", "timestamptz", "timestamp with time zone"},
+}
+"""The physical types that say no more than the logical type; a number also has the exact ones."""
+_FIRST_INTEGER, _LAST_INTEGER = -(2**63), 2**63 - 1
+_INTEGER_RANGE = f"an integer from {_FIRST_INTEGER} to {_LAST_INTEGER}"
 _OPTIONS = {
     "string": {"pattern"},
     "integer": {"minimum", "maximum"},
@@ -86,6 +97,7 @@ def parse_column(
         path=schema_property.physicalName if schema_property.physicalName != name else None,
         normalization=steps,
         timezone=_parse_timezone(document, schema_property, path),
+        zone_required=(schema_property.logicalTypeOptions or {}).get("timezone") is True,
     )  # fmt: skip
 
 
@@ -94,16 +106,18 @@ def _parse_type(document: ContractDocument, schema_property: SchemaProperty, pat
     if logical not in _TYPES:
         document.add_error((*path, "logicalType"), f"a column's type is one of {', '.join(_TYPES)}")
         return None
-    if schema_property.physicalType and logical == "number":
-        exact = re.fullmatch(
-            r"(?:decimal|numeric)\( *([0-9]{1,2}) *, *([0-9]{1,2}) *\)", schema_property.physicalType, re.IGNORECASE
+    physical = schema_property.physicalType or ""
+    exact = re.fullmatch(r"(?:decimal|numeric)\( *([0-9]{1,2}) *, *([0-9]{1,2}) *\)", physical, re.IGNORECASE)
+    if logical == "number" and exact and 1 <= int(exact[1]) <= 38 and int(exact[2]) <= int(exact[1]):
+        return f"decimal128({int(exact[1])}, {int(exact[2])})"
+    if physical and physical.casefold() not in _PHYSICAL_TYPES[logical]:
+        listed = ", ".join(sorted(_PHYSICAL_TYPES[logical]))
+        exact_numbers = "decimal(PRECISION,SCALE) with at most 38 digits, " if logical == "number" else ""
+        document.add_error(
+            (*path, "physicalType"),
+            f"a {logical} column has the physical type {exact_numbers}{listed}; no other is enforced. A pattern can "
+            "limit the length of a text: ^.{0,20}$",
         )
-        if exact and 1 <= int(exact[1]) <= 38 and int(exact[2]) <= int(exact[1]):
-            return f"decimal128({int(exact[1])}, {int(exact[2])})"
-        if schema_property.physicalType.casefold() not in {"double", "float", "float64", "double precision"}:
-            document.add_error(
-                (*path, "physicalType"), "a number is decimal(PRECISION,SCALE) with at most 38 digits, or double"
-            )
     return _TYPES[logical]
 
 
@@ -121,7 +135,7 @@ def _parse_normalization(document: ContractDocument, properties: dict[str, Any],
 
 
 def _parse_timezone(document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath) -> str | None:
-    """Parse the zone of times that name none. `timezone: true` says that every time names its zone."""
+    """Parse the zone of times that name none. With `timezone: true` every time names its zone."""
     options = schema_property.logicalTypeOptions or {}
     options_path = (*path, "logicalTypeOptions")
     if not isinstance(options.get("timezone", True), bool):
@@ -129,6 +143,10 @@ def _parse_timezone(document: ContractDocument, schema_property: SchemaProperty,
     name = options.get("defaultTimezone")
     if name is None:
         return None
+    if options.get("timezone") is True:
+        document.add_error(
+            (*options_path, "defaultTimezone"), "with `timezone: true` each time names its zone; remove one of the two"
+        )
     try:
         ZoneInfo(name if isinstance(name, str) else "")
     except (ValueError, OSError, ZoneInfoNotFoundError):
@@ -193,7 +211,8 @@ def _parse_bounds(
         try:
             limits.append(None if limit is None else _parse_limit(limit, logical))
         except (TypeError, ValueError):
-            example = "a date as '2020-01-31'" if logical in ("date", "timestamp") else "a number"
+            example = "a number" if logical == "number" else _INTEGER_RANGE
+            example = "a date as '2020-01-31'" if logical in ("date", "timestamp") else example
             document.add_error((*path, "logicalTypeOptions", key), f"write {example}")
             limits.append(None)
     low, high = limits
@@ -227,6 +246,8 @@ def _parse_limit(limit: Any, logical: str) -> int | float | str:
         return datetime.fromisoformat(str(limit)).isoformat()
     if isinstance(limit, bool | str) or not math.isfinite(limit):
         raise TypeError
+    if logical == "integer" and not _FIRST_INTEGER <= limit <= _LAST_INTEGER:
+        raise ValueError
     return limit if isinstance(limit, int) else float(limit)
 
 
@@ -275,6 +296,8 @@ def _parse_valid_values(
     if set(check.arguments or {}) != {"validValues"} or not isinstance(listed, list) or not listed:
         document.add_error((*path, "arguments"), "write only `arguments: { validValues: [FIRST, SECOND] }`")
         return ()
+    if any(isinstance(value, int) and not _FIRST_INTEGER <= value <= _LAST_INTEGER for value in listed):
+        document.add_error((*path, "arguments"), f"write {_INTEGER_RANGE}; no row can have another")
     value_type = {"string": str, "integer": int}.get(str(schema_property.logicalType))
     if value_type is None:
         document.add_error(path, "only a string or an integer column has valid values")

@@ -20,6 +20,7 @@ from wellspring.data.sources.port import compile_glob
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.contracts import ContractColumn, DataContract, RowRule
 from wellspring.records.record import Digest
+from wellspring.runtime.unloaded_files import list_unloaded_files
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.stores.records import RecordKind, RecordStore
 
@@ -88,8 +89,8 @@ def load_all(
             )
         contracts_by_name.setdefault(contract.name, (path, contract))
     errors += _check_domains(contracts_by_name.values())
-    for path in sorted({*folder.glob("*.yaml"), *folder.glob("*.yml")} - {*folder.glob(CONTRACT_GLOB)}):
-        errors.append(f"{path}: this file is not loaded; rename it to NAME.odcs.yaml, or move it out of the folder")
+    for path in list_unloaded_files(folder, CONTRACT_GLOB, suffixes={".yaml", ".yml"}):
+        errors.append(f"{path}: this file is not loaded; name it {folder}/NAME.odcs.yaml, or move it out of the folder")
     if errors:
         raise ProjectError("\n".join(errors), fix=f"edit the contracts in {folder}")
     return tuple(contract for _, contract in (contracts_by_name[name] for name in sorted(contracts_by_name)))

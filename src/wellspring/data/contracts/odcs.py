@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard
 
 DocumentPath = tuple[str | int, ...]
+_PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?|[-+]?\.(?:inf|nan)", re.IGNORECASE)
 _COMMON_KEYS = {"id", "name", "description", "tags", "authoritativeDefinitions", "businessName", "synonyms"}
 # The keys that wellspring enforces, and the keys that only document. Any other ODCS key is an error, because nothing
 # would enforce it.
@@ -97,6 +99,10 @@ def read_document(path: Path, content: bytes) -> ContractDocument:
         document.lines.setdefault(key_path, line)
         if duplicated:
             document.add_error((*key_path, "duplicate"), f"line {line} repeats this key; write it once")
+    for number_path, text, value in _misread_numbers(loader, node, ()):
+        document.add_error(
+            number_path, f"YAML reads {text} as the number {value}; write the number so, or quote the text"
+        )
     _check_keys(document, values, OpenDataContractStandard, ())
     document.model = _validate_model(document, values)
     return document
@@ -114,6 +120,18 @@ def _key_positions(node: Any, path: DocumentPath) -> Iterator[tuple[DocumentPath
         for index, child in enumerate(node.value):
             yield (*path, index), child.start_mark.line + 1, False
             yield from _key_positions(child, (*path, index))
+
+
+def _misread_numbers(loader: Any, node: Any, path: DocumentPath) -> Iterator[tuple[DocumentPath, str, object]]:
+    """Yield each number that people read differently from YAML 1.1: octal, base 60, hexadecimal, with underscores."""
+    if node.id == "mapping":
+        for key, value in node.value:
+            yield from _misread_numbers(loader, value, (*path, key.value))
+    elif node.id == "sequence":
+        for index, child in enumerate(node.value):
+            yield from _misread_numbers(loader, child, (*path, index))
+    elif node.tag in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"} and not _PLAIN_NUMBER.fullmatch(node.value):
+        yield path, node.value, loader.construct_object(node)
 
 
 def _check_keys(document: ContractDocument, value: Any, model: type[BaseModel], path: DocumentPath) -> None:

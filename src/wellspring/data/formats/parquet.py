@@ -136,9 +136,23 @@ def _read_batches(file: pq.ParquetFile, names: list[str]) -> Iterator[ParsedBatc
         table = pa.Table.from_batches([record_batch]).rename_columns(names)
         row_numbers = pa.array(np.arange(row_count + 1, row_count + table.num_rows + 1, dtype=np.int64))
         row_count += table.num_rows
-        yield ParsedBatch(table, row_numbers, pa.nulls(table.num_rows, pa.string()))
+        yield ParsedBatch(table, row_numbers, _find_row_faults(table))
     if row_count != file.metadata.num_rows:
         raise ValueError("the index has another number of rows")
+
+
+def _find_row_faults(table: pa.Table) -> pa.Array:
+    """Return the fault of each row: a text of it has a NUL character, which PostgreSQL and C programs do not take."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    faulty = pa.repeat(pa.scalar(False), table.num_rows)
+    for column in table.columns:
+        texts = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
+            has_nul = pc.fill_null(pc.match_substring(texts, "\0"), False)
+            faulty = pc.or_(faulty, has_nul.combine_chunks())
+    return pc.if_else(faulty, pa.scalar("nul_character"), pa.scalar(None, pa.string()))
 
 
 def _choose_batch_rows(file: pq.ParquetFile) -> int:
@@ -209,4 +223,10 @@ def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
             return False
 
 
-PARQUET = FileFormat(read_parquet, count_parquet_rows, refuse_parquet_sample, suffixes=(".parquet",))
+PARQUET = FileFormat(
+    read_parquet,
+    count_parquet_rows,
+    refuse_parquet_sample,
+    suffixes=(".parquet",),
+    row_faults={"nul_character": "a text of the row has a NUL character"},
+)

@@ -70,7 +70,11 @@ def type_batch(batch: ParsedBatch, contract: DataContract, names: Sequence[str] 
 def _cast_column(batch: ParsedBatch, column: ContractColumn, faulty_columns: pl.Series | None) -> CastColumn:
     """Cast one column, and mark the values that do not fit, also those that the format gave another type."""
     cast = casting.cast_column(
-        batch.table[column.name], column.type, steps=column.normalization, timezone=column.timezone
+        batch.table[column.name],
+        column.type,
+        steps=column.normalization,
+        timezone=column.timezone,
+        zone_required=column.zone_required,
     )
     if faulty_columns is None:
         return cast

@@ -37,6 +37,7 @@ _MESSAGES = {
     "required": "a required value is missing",
     "type": "the value does not have the declared type",
     "local_time": "the local time does not exist, or occurs twice, in the time zone of the contract",
+    "time_zone": "the time names no zone, and the contract says `timezone: true`",
     "enum": "the value is not one of the valid values",
     "range": "the value is below the minimum or above the maximum",
     "pattern": "the value does not match the declared pattern, or is not a ZIP code",

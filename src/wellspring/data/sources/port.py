@@ -26,7 +26,8 @@ class RemoteFile(NamedTuple):
 
     identity: changes whenever the content changes (the ETag of an object); empty where a source has no such thing, and
     then size and `modified` decide. seconds_ahead: how far `modified` lies in the future, by the clock that judges its
-    age; the age of such a file says nothing, so the caller waits until the file does not change.
+    age. is_dated: whether the source reports `modified`; it is 1970 if not. The age of a file that is dated ahead, or
+    not at all, says nothing, so the caller waits until the file does not change.
     """
 
     name: str
@@ -35,6 +36,7 @@ class RemoteFile(NamedTuple):
     still_writing: bool
     identity: str = ""
     seconds_ahead: int = 0
+    is_dated: bool = True
 
 
 class FileStream(Protocol):

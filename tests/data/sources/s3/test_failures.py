@@ -66,6 +66,12 @@ def test_a_server_that_asks_to_slow_down_is_unavailable_after_three_tries(s3: S3
     assert len(s3.requests) == 3
 
 
+def test_a_server_that_fails_on_the_listing_is_unavailable(s3: S3Server):
+    error = list_with(s3, "500 Internal Server Error", "InternalError")
+    assert isinstance(error, Unavailable)
+    assert "fails (InternalError)" in error.what
+
+
 def test_a_failed_request_is_repeated(s3: S3Server):
     s3.fault = lambda _method, _path: Fault("503 Slow Down", "SlowDown") if len(s3.requests) == 1 else None
     assert [file.name for file in s3.source().list()] == ["a.csv"]
@@ -107,7 +113,13 @@ def test_a_head_request_without_a_body_is_understood(
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [("403 Forbidden", "InvalidObjectState"), ("400 Bad", "KMS.DisabledException"), ("403 Forbidden", "AccessDenied")],
+    [
+        ("403 Forbidden", "InvalidObjectState"),
+        ("400 Bad", "KMS.DisabledException"),
+        ("403 Forbidden", "AccessDenied"),
+        ("500 Internal Server Error", "InternalError"),
+        ("418 Teapot", "SomethingNew"),
+    ],
 )
 def test_one_object_that_cannot_be_read_is_inconclusive_so_that_the_others_continue(
     s3: S3Server, status: str, code: str

@@ -124,9 +124,26 @@ def test_a_file_without_attributes_is_refused_alone(vendor: Vendor) -> None:
     assert [reason.code for reason in refused.value.verdict.reasons] == ["unreadable_file"]
 
 
+@pytest.mark.parametrize("attribute", ["size", "mtime"])
+def test_a_server_that_does_not_report_an_attribute_hides_no_file(vendor: Vendor, attribute: str) -> None:
+    vendor.put("a.csv", b"xyz")
+    vendor.hidden_attributes = {attribute}
+    source = vendor.source(settle_seconds=5)
+    (file,) = source.list()
+    assert (file.name, file.is_dated) == ("a.csv", attribute == "size")
+    if attribute == "mtime":
+        with source.open("a.csv") as stream:
+            assert stream.read(9) + stream.read(9) == b"xyz"
+        return
+    with pytest.raises(Refused, match="does not report its size") as refused, source.open("a.csv"):
+        pass
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["unreadable_file"]
+
+
 def test_a_server_that_reports_no_types_hides_no_file(vendor: Vendor) -> None:
     vendor.put("a.csv", b"x")
-    vendor.hides_types = True
+    vendor.hidden_attributes = {"type"}
     source = vendor.source()
     assert [file.name for file in source.list()] == ["a.csv"]
     with source.open("a.csv") as stream:

@@ -13,7 +13,8 @@ REGION_HEADER = "x-amz-bucket-region"
 
 _WRONG_REGION = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"}
-_SERVER_FAULTS = {"InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"}
+_UNAVAILABLE = {"ServiceUnavailable", "RequestTimeout", "502", "503", "504"}
+_SERVER_FAULTS = {"InternalError", "500"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _WRONG_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 _DENIED = {"AccessDenied", "403", "AllAccessDisabled", "AccountProblem"}
@@ -30,12 +31,16 @@ class ObjectChanged(Exception):
 
 
 class ObjectUnreadable(Exception):
-    """The source refuses one object; others may be readable. what, fix: of the error for a user."""
+    """The source does not give one object; others may be readable. what, fix: of the error for a user.
 
-    def __init__(self, what: str, fix: str) -> None:
+    is_temporary: the server may give it later.
+    """
+
+    def __init__(self, what: str, fix: str, *, is_temporary: bool = False) -> None:
         super().__init__(what)
         self.what = what
         self.fix = fix
+        self.is_temporary = is_temporary
 
 
 def check_region(source: str, settings: S3Settings, headers: Mapping[str, str]) -> None:
@@ -80,9 +85,13 @@ def _convert_response(source: str, settings: S3Settings, response: Mapping[str, 
         return ObjectMissing()
     if code in _CHANGED:
         return ObjectChanged()
-    if code in _THROTTLED or code in _SERVER_FAULTS:
+    if code in _THROTTLED or code in _UNAVAILABLE:
         reason = "asks to slow down" if code in _THROTTLED else "does not answer"
         return Unavailable(f"the S3 API of source {source!r} {reason} ({code})", fix="try again later")
+    if code in _SERVER_FAULTS:
+        # A server can fail on one object for ever, and give all others.
+        what = f"the S3 API of source {source!r} fails ({code})"
+        return ObjectUnreadable(what, "try again later, then ask the vendor", is_temporary=True)
     return _convert_refusal(source, settings, code)
 
 
@@ -118,7 +127,7 @@ def _convert_refusal(source: str, settings: S3Settings, code: str) -> Exception:
             "cannot be used",
             login,
         )
-    return Refused(f"source {source!r} refused a request ({code})", fix="look the code up in the vendor's S3 API")
+    return ObjectUnreadable(f"source {source!r} refused a request ({code})", "look the code up in the vendor's S3 API")
 
 
 def _convert_failure(source: str, settings: S3Settings, exc: Exception) -> WellspringError:

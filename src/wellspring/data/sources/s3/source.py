@@ -32,7 +32,7 @@ from wellspring.data.sources.s3.failures import (
     missing_bucket,
 )
 from wellspring.data.sources.s3.settings import S3Settings
-from wellspring.errors import Refused
+from wellspring.errors import Refused, Unavailable
 
 _UNVERSIONED = "null"
 
@@ -148,7 +148,8 @@ class S3Source:
             raise file_still_writing(self.name, name) from None
         except ObjectUnreadable as refusal:
             if not name:
-                raise Refused(refusal.what, fix=refusal.fix) from None
+                error_type = Unavailable if refusal.is_temporary else Refused
+                raise error_type(refusal.what, fix=refusal.fix) from None
             raise file_unreadable(self.name, name, refusal.what, fix=refusal.fix) from None
 
 

@@ -178,6 +178,10 @@ class SftpSource:
             raise file_not_found(self.name, name) from None
         if attrs.type not in _file_types():
             raise file_not_found(self.name, name)
+        if attrs.size is None:
+            raise file_unreadable(
+                self.name, name, "the server does not report its size", fix="ask the vendor for a server that does"
+            )
         return self._remote_file(name, attrs)
 
     async def _open_file(self, sftp: asyncssh.SFTPClient, name: str) -> tuple[RemoteFile, asyncssh.SFTPClientFile]:
@@ -206,9 +210,12 @@ class SftpSource:
 
     def _remote_file(self, name: str, attrs: asyncssh.SFTPAttrs) -> RemoteFile:
         # SFTP does not report the time of the server. One file with a wrong date must not age the others.
-        modified = _modified_at(attrs)
+        size = attrs.size or 0
+        if attrs.mtime is None:
+            return RemoteFile(name, size, datetime.fromtimestamp(0, UTC), still_writing=False, is_dated=False)
+        modified = datetime.fromtimestamp(attrs.mtime, UTC)
         settling, seconds_ahead = judge_age(modified, self._clock.now(), self._settings.settle_seconds)
-        return RemoteFile(name, attrs.size or 0, modified, settling, seconds_ahead=seconds_ahead)
+        return RemoteFile(name, size, modified, settling, seconds_ahead=seconds_ahead)
 
 
 class SftpStream:
@@ -272,7 +279,3 @@ def _file_types() -> tuple[int, int]:
     from asyncssh.constants import FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_UNKNOWN
 
     return FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_UNKNOWN
-
-
-def _modified_at(attrs: asyncssh.SFTPAttrs) -> datetime:
-    return datetime.fromtimestamp(attrs.mtime or 0, UTC)
