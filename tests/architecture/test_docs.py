@@ -305,6 +305,17 @@ def test_every_file_that_a_page_names_is_there():
     assert lost == []
 
 
+def test_every_test_that_a_page_names_is_there():
+    pattern = re.compile(r"`(tests/[\w/]+\.py)::(?:Test\w+::)?(test_\w+)")
+    missing = [
+        f"{path.name}: {file}::{name}"
+        for path in PAGES
+        for file, name in pattern.findall(path.read_text(encoding="utf-8"))
+        if not re.search(rf"\bdef {name}\(", (repository.ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert missing == []
+
+
 def test_every_module_that_a_page_names_is_there():
     roots = (repository.SRC, repository.SRC / "wellspring", repository.ROOT, repository.ROOT / "examples/health_plan")
     lost: list[str] = []

@@ -104,20 +104,22 @@ class ProjectFixture:
 
 
 @contextlib.contextmanager
-def running_project(*, contracts: Sequence[str] = ()) -> Generator[ProjectFixture]:
+def running_project(*, contracts: Sequence[str] = (), copied: Path | None = None) -> Generator[ProjectFixture]:
     """Create the project in a folder that other users may read, start it, and remove it at the end.
 
-    contracts: the texts of its contracts (default: the contracts of the example).
+    contracts: the texts of its contracts (default: the contracts of the example). copied: a project to copy whole,
+    instead of one without optional servers.
     """
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
-    root.chmod(0o755)
-    (root / "wellspring.toml").write_text(minimal_config())
-    if contracts:
-        (root / "contracts").mkdir()
+    if copied is not None:
+        shutil.copytree(copied, root, ignore=shutil.ignore_patterns("__pycache__", ".wellspring"), dirs_exist_ok=True)
     else:
-        shutil.copytree(EXAMPLE / "contracts", root / "contracts")
-    for number, text in enumerate(contracts):
-        (root / "contracts" / f"{number}.odcs.yaml").write_text(text)
+        (root / "wellspring.toml").write_text(minimal_config())
+        (root / "contracts").mkdir()
+        texts = contracts or [path.read_text() for path in sorted((EXAMPLE / "contracts").iterdir())]
+        for number, text in enumerate(texts):
+            (root / "contracts" / f"{number}.odcs.yaml").write_text(text)
+    root.chmod(0o755)
     project = ProjectFixture(load_project(root))
     try:
         project.up()

@@ -1,10 +1,7 @@
 """Every folder of a project is in the table, closed to other users, and on a running project open to nobody else."""
 
-import json
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 from tests.builders import projects
 from tests.builders.journeys import running_project
+from tests.builders.opened_paths import open_paths
 from tests.builders.order_drops import CONTRACT, write_order_drop
 from wellspring.embedded import layout
 from wellspring.embedded.path_access import OWNER, SHARED, PathAccess, find_access, list_paths
@@ -23,24 +21,6 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give ser
 OTHER_USER = "another user of the machine"
 OTHER_UID = 65533
 USERS = (OTHER_USER, *SERVICE_SLOTS)
-
-# Imported first: afterwards this user may not enter the folders of the interpreter.
-OPEN_PATHS = """
-import json, os, sys
-uid, gid, groups, paths = json.load(sys.stdin)
-os.setgroups(groups); os.setgid(gid); os.setuid(uid)
-def may_open(path, flags):
-    try:
-        os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW))
-    except OSError:
-        return False
-    return True
-def may_write(path):
-    if os.path.isdir(path):
-        return os.access(path, os.W_OK | os.X_OK)
-    return may_open(path, os.O_WRONLY)
-print(json.dumps({path: [may_open(path, os.O_RDONLY), may_write(path)] for path in paths}))
-"""
 
 
 def mode_of(path: Path) -> int:
@@ -61,12 +41,7 @@ def try_paths(project: Project, name: str, paths: list[Path]) -> dict[str, tuple
         identity = (OTHER_UID, OTHER_UID, [])
     else:
         identity = (users.uid_of(name), users.gid_of(name), list(users.groups_of(name)))
-    result = subprocess.run(
-        [sys.executable, "-S", "-c", OPEN_PATHS],
-        input=json.dumps([*identity, [str(path) for path in paths]]),
-        cwd=project.root, capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    return {path: (bool(reads), bool(writes)) for path, (reads, writes) in json.loads(result.stdout).items()}
+    return open_paths(*identity, project.root, paths)
 
 
 def may_reach(rows: list[PathAccess], row: PathAccess, name: str) -> bool:

@@ -15,9 +15,8 @@ import pytest
 
 from examples.health_plan import drops
 from tests.builders import hostile_code
-from tests.builders.journeys import EXAMPLE, ProjectFixture
+from tests.builders.journeys import EXAMPLE, ProjectFixture, running_project
 from tests.builders.landlock import has_landlock
-from wellspring.project import load_project
 from wellspring.runtime.run_state import read_run_state
 from wellspring.runtime.seccomp import describe_seccomp
 
@@ -43,16 +42,8 @@ models:
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[ProjectFixture]:
-    root = Path(tempfile.mkdtemp(prefix="ws-hostile-"))
-    shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("__pycache__", ".wellspring"), dirs_exist_ok=True)
-    root.chmod(0o755)
-    project = ProjectFixture(load_project(root))
-    try:
-        project.up()
+    with running_project(copied=EXAMPLE) as project:
         yield project
-    finally:
-        project.down()
-        shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module")

@@ -274,14 +274,14 @@ def test_code_of_the_project_opens_what_its_job_names_and_no_secret(project: Pro
 def test_a_machine_without_seccomp_is_reported(monkeypatch: pytest.MonkeyPatch):
     with projects.create_project() as project:
         monkeypatch.setattr(seccomp, "syscall", lambda *_: -1)
-        assert "no seccomp" in sandbox.describe_separation(project)
+        assert "no seccomp" in sandbox.describe_limits(project)
 
 
 def test_a_kernel_without_landlock_is_reported(monkeypatch: pytest.MonkeyPatch):
     with projects.create_project() as project:
         monkeypatch.setattr(landlock, "syscall", lambda *_: -1)
         assert "no Landlock" in sandbox.confine_process(project, role="worker")
-        assert "no Landlock" in sandbox.describe_separation(project)
+        assert "no Landlock" in sandbox.describe_limits(project)
 
 
 READ_EACH = 'for path do if head -c 1 "$path" >/dev/null 2>&1; then echo open; else echo closed; fi; done'

@@ -62,20 +62,14 @@ def demo(ctx: CliContext, keep_up: bool) -> int:
 
 @contextmanager
 def _demo_servers(ctx: CliContext, project: Project, *, keep_up: bool) -> Iterator[DemoFigure]:
+    from wellspring.runtime.run_state import describe_separation
     from wellspring.supervisor import client
 
     ctx.echo(f"project: {project.root}")
     started_at = time.perf_counter()
     running = client.start_servers(project, progress=lambda line: ctx.echo(f"  {line}"))
     seconds = time.perf_counter() - started_at
-    ctx.echo(
-        "  "
-        + (
-            f"separated by user{'; ' + running.separation_reason if running.separation_reason else ''}"
-            if running.separation == "user"
-            else running.separation_reason
-        )
-    )
+    ctx.echo(f"  {describe_separation(running.separation, running.separation_reason)}")
     try:
         yield DemoFigure("servers up", f"{', '.join(running.servers)}: every probe passes", f"{seconds:.1f} s")
     finally:

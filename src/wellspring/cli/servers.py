@@ -9,7 +9,7 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import escape_text, format_age
-from wellspring.runtime.run_state import find_unread_changes, read_run_state
+from wellspring.runtime.run_state import describe_separation, find_unread_changes, read_run_state
 
 if TYPE_CHECKING:
     from wellspring.project import Project
@@ -27,7 +27,7 @@ def up(ctx: CliContext) -> int:
 
     running = client.start_servers(ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"))
     ctx.echo(f"up: {', '.join(running.servers)}")
-    ctx.echo(_describe_separation(running.separation, running.separation_reason))
+    ctx.echo(describe_separation(running.separation, running.separation_reason))
     ctx.print_result(running.model_dump(mode="json"), next_command="wellspring ingest")
     return 0
 
@@ -92,7 +92,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
         ],
     )
     if running is not None:
-        ctx.echo(_describe_separation(running.separation, running.separation_reason))
+        ctx.echo(describe_separation(running.separation, running.separation_reason))
     unread_changes = find_unread_changes(project, running)
     for change in unread_changes:
         ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
@@ -195,11 +195,3 @@ def _read_log_status(project: Project) -> SequencerStatus | None:
         return RemoteSequencer(find_server_socket(project, "sequencer"), "owner").read_status()
     except Unavailable:
         return None
-
-
-def _describe_separation(mode: str, reason: str) -> str:
-    if mode == "user":
-        return "separated by user: worker, enclave, keys, witness and vendor each run under their own user id" + (
-            f"; {reason}" if reason else ""
-        )
-    return f"separated by process and keys, not by user: {reason}"

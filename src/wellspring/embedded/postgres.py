@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import struct
 import subprocess
 import threading
@@ -78,15 +79,17 @@ def find_nss_wrapper() -> Path | None:
 class PostgresSetup:
     """Runs initdb and PostgreSQL's single-user mode, both of which refuse a user without a passwd entry.
 
-    They run as the project's own user for PostgreSQL. nss_wrapper gives this uid a passwd entry; without it a private
-    mount replaces the passwd file for these processes, if this machine lets root mount.
+    They run as the project's own user for PostgreSQL, or, without root, as the user who starts the servers. nss_wrapper
+    gives this uid a passwd entry if it has none. Without that library, a private mount replaces the passwd file for
+    these processes, if root starts them and may mount.
     """
 
     def __init__(self, project: Project, privileges: ServicePrivileges, programs: Path) -> None:
         self._project = project
         self._privileges = privileges
         self._programs = programs
-        self._nss_wrapper = find_nss_wrapper() if privileges.separation == "user" else None
+        self._needs_entry = privileges.separation == "user" or not _has_passwd_entry(os.geteuid())
+        self._nss_wrapper = find_nss_wrapper() if self._needs_entry else None
 
     @property
     def data_owner(self) -> FileOwner | None:
@@ -109,12 +112,14 @@ class PostgresSetup:
         argv = [str(self._programs / name), *arguments]
         files = file_rules_for_program(self._project, "postgres", list_program_paths(self._programs))
         environment = service_environment(self._project, "postgres")
-        if self._privileges.separation == "user":
+        if self._needs_entry:
             passwd_file = self._write_passwd_files()
-            if self._nss_wrapper is None:
+            if self._nss_wrapper is not None:
+                environment |= _describe_passwd_files(self._nss_wrapper, passwd_file)
+            elif self._privileges.separation == "user":
                 files = files._replace(passwd_file=passwd_file)
             else:
-                environment |= _describe_passwd_files(self._nss_wrapper, passwd_file)
+                raise _no_passwd_entry(name)
         return subprocess.Popen(
             self._privileges.command_for("postgres", argv, files),
             stdin=subprocess.PIPE if name == "postgres" else subprocess.DEVNULL,
@@ -126,8 +131,11 @@ class PostgresSetup:
 
     def _write_passwd_files(self) -> Path:
         """Write a passwd and a group file for PostgreSQL's user; return the passwd file."""
-        users, folder = self._privileges.users, service_temp_dir(self._project, "postgres")
-        uid, gid = users.uid_of("postgres"), users.gid_of("postgres")
+        folder = service_temp_dir(self._project, "postgres")
+        uid, gid = os.geteuid(), os.getegid()
+        if self._privileges.separation == "user":
+            users = self._privileges.users
+            uid, gid = users.uid_of("postgres"), users.gid_of("postgres")
         entries = {
             "passwd": f"postgres:x:{uid}:{gid}::{folder}:/usr/sbin/nologin\n",
             "group": f"postgres:x:{gid}:\n",
@@ -135,6 +143,21 @@ class PostgresSetup:
         for name, text in entries.items():
             write_shared_file(folder / name, text.encode(), self._privileges, "postgres")
         return folder / "passwd"
+
+
+def _has_passwd_entry(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _no_passwd_entry(program: str) -> Refused:
+    return Refused(
+        f"{program} needs a passwd entry for the user who runs it, and this machine lets nobody mount one",
+        fix="install libnss-wrapper, as root: `make system` or `apt-get install libnss-wrapper`",
+    )
 
 
 def _describe_passwd_files(nss_wrapper: Path, passwd_file: Path) -> dict[str, str]:
@@ -232,10 +255,7 @@ def _wait_for_success(process: subprocess.Popen[bytes], stdin_data: bytes | None
         raise Unavailable(f"{name} did not end within 60 seconds", fix="check the machine's disk and load") from None
     text = output.decode(errors="replace")
     if _MOUNT_PROBLEM in text:
-        raise Refused(
-            f"{name} needs a passwd entry for the project's user of PostgreSQL, and this machine lets nobody mount one",
-            fix="install libnss-wrapper, as root: `make system` or `apt-get install libnss-wrapper`",
-        )
+        raise _no_passwd_entry(name)
     if process.returncode != 0 or "ERROR:" in text or "FATAL:" in text:
         last_lines = "\n".join(line for line in text.splitlines()[-20:] if "PASSWORD" not in line)
         raise Unavailable(f"{name} failed:\n{last_lines}", fix="fix the reported error, then run `wellspring up` again")

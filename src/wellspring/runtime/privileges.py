@@ -105,11 +105,11 @@ def detect_privileges(project: Project) -> ServicePrivileges:
     """Detect how the services of this project can be separated on this machine."""
     setpriv = shutil.which("setpriv", path=os.defpath + os.pathsep + "/usr/bin:/bin")
     if os.geteuid() != 0:
-        reason = f"started by uid {os.geteuid()}, not by root: separated by process and keys, not by user"
+        reason = f"started by uid {os.geteuid()}, not by root"
         return ServicePrivileges("process", reason, False, setpriv)
     users = read_service_users(project)
     if not are_uids_mapped(users.numbers):
-        reason = "this container maps no other users: separated by process and keys, not by user"
+        reason = "this container maps no other users"
         return ServicePrivileges("process", reason, False, setpriv)
     paths = [sys.prefix, sys.base_prefix, str(Path(__file__).parent), str(project.root), *filter(None, sys.path)]
     return ServicePrivileges("user", "", any(is_closed_path(Path(path)) for path in paths), setpriv, users)

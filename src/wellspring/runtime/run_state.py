@@ -61,6 +61,18 @@ def read_run_state(project: Project) -> RunState | None:
         ) from None
 
 
+def describe_separation(separation: Literal["user", "process"], reason: str) -> str:
+    """Describe what keeps the services apart, and what does not, for a person. reason: as in run.json."""
+    if separation == "user":
+        return "separated by user: each service runs under its own user id" + (f"; {reason}" if reason else "")
+    return (
+        f"separated by process and keys, not by user: {reason}\n"
+        "  holds: OpenBao gives each service its own keys only; other users of the machine open no file and no socket; "
+        "code of the project is confined; the log and its witness are signed\n"
+        "  does not hold: any program of this user can read and change the files of every service, seal.key among them"
+    )
+
+
 class UnreadChange(NamedTuple):
     """Sections of wellspring.toml that changed after a server had read them. command: makes it read them."""
 

@@ -146,7 +146,7 @@ def _policy_paths(project: Project) -> list[Path]:
     return [project.source_paths["policies"]] if "policies" in project.source_paths else []
 
 
-def describe_separation(project: Project) -> str:
+def describe_limits(project: Project) -> str:
     """Describe the limits of service separation on this machine, for run.json and `status`; '' without limits."""
     privileges = detect_privileges(project)
     notes = [privileges.reason] if privileges.reason else []

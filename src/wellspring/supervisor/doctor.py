@@ -21,7 +21,7 @@ from wellspring.project import PROJECT_FILE, Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
-from wellspring.runtime.run_state import find_unread_changes, read_run_state
+from wellspring.runtime.run_state import describe_separation, find_unread_changes, read_run_state
 from wellspring.runtime.simulated_clock import check_clock
 from wellspring.stores.locks.registry import find_lock_problems
 from wellspring.supervisor.managed_process import is_same_process
@@ -261,7 +261,4 @@ def _check_machine(project: Project) -> Iterator[HealthCheck]:
             "OpenBao, PostgreSQL and Valkey may read no closed folder: this kernel has no Landlock to confine them",
             "move the project, and the environment of its interpreter, to folders that other users may enter",
         )
-    separation_note = sandbox.describe_separation(project)
-    yield HealthCheck(
-        True, f"separated by {privileges.separation}" + (f"; {separation_note}" if separation_note else "")
-    )
+    yield HealthCheck(True, describe_separation(privileges.separation, sandbox.describe_limits(project)))

@@ -300,7 +300,7 @@ class Supervisor:
             servers={child.name: child.to_server_state() for child in self.children},
             started_at=SystemClock().now(),
             separation=separation,
-            separation_reason=sandbox.describe_separation(self.project),
+            separation_reason=sandbox.describe_limits(self.project),
             uids=self._privileges.users.uids if separation == "user" else {},
         )
 
