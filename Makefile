@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-jobs bench-predictions crash simulate mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-jobs bench-predictions crash redteam simulate mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-predictions: .venv/made-test ## measure the latency of predictions, beside
 
 crash: .venv/made-test ## kill -9 at each named crash point and at random moments
 	@$(BIN)/python -m tests.crash $(ARGS)
+
+redteam: .venv/made-test ## attack a project on its real servers from six positions; each attempt has a twin that is allowed
+	@$(BIN)/python -m tests.redteam $(ARGS)
 
 simulate: .venv/made-test ## thirty days of a project on its real servers under a clock that the harness sets
 	@$(BIN)/python -m tests.simulation $(ARGS)

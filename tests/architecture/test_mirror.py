@@ -15,6 +15,7 @@ UNMIRRORED = {
     "ports",
     "journeys",
     "crash",
+    "redteam",
     "simulation",
     "phi",
     "schemas",

@@ -1,0 +1,207 @@
+"""A process of one user against the data, processes, sockets and roles of another service."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.redteam.catalogue import attempt
+from tests.redteam.target import Target
+from wellspring.embedded.openbao_setup import supervisor_session
+from wellspring.embedded.postgres import SOCKET_NAME
+from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.run_state import read_run_state
+from wellspring.trust.identity.openbao import map_errors
+from wellspring.trust.keys.openbao import OpenBaoSigner
+from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+
+_READ_AS_WORKER = """
+import sys
+from pathlib import Path
+from wellspring.project import load_project
+from wellspring.runtime.sandbox import confine_process
+project = load_project(Path(sys.argv[1]))
+if sys.argv[3] == "confined":
+    confine_process(project, role="worker")
+try:
+    Path(sys.argv[2]).read_bytes()
+    print("read")
+except PermissionError:
+    print("EACCES")
+"""
+
+
+def list_folder(path: Path) -> str:
+    """List a folder, which must have something in it."""
+    return "listed" if os.listdir(path) else "empty"
+
+
+def connect_socket(path: Path, kind: int = socket.SOCK_STREAM) -> str:
+    with socket.socket(socket.AF_UNIX, kind) as connection:
+        connection.connect(os.fspath(path))
+        return "connected"
+
+
+def find_pid(target: Target, server: str) -> int:
+    running = read_run_state(target.project)
+    assert running is not None
+    return running.servers[server].pid
+
+
+def _list_state(target: Target, name: str) -> Callable[[], str]:
+    path = target.project.state_dir / name
+    return lambda: list_folder(path)
+
+
+@attempt("service-users", "other-user", refused="EACCES", allowed="listed", needs="servers")
+def list_database_files(target: Target, is_twin: bool) -> str:
+    """Another user lists PostgreSQL's data folder; PostgreSQL's own user may."""
+    return target.run_as("postgres" if is_twin else "other-user", _list_state(target, "postgres/data"))
+
+
+@attempt("service-users", "other-user", refused="EACCES", allowed="listed", needs="servers")
+def list_key_storage(target: Target, is_twin: bool) -> str:
+    """Another user lists OpenBao's storage; OpenBao's own user may."""
+    return target.run_as("keys" if is_twin else "other-user", _list_state(target, "openbao"))
+
+
+@attempt("service-users", "worker", refused="EACCES", allowed="listed", needs="servers")
+def list_online_rows(target: Target, is_twin: bool) -> str:
+    """The worker's uid lists the files of Valkey, around its access rules; Valkey's own user may."""
+    return target.run_as("valkey" if is_twin else "worker", _list_state(target, "valkey"))
+
+
+@attempt("service-users", "api", refused="EACCES", allowed="listed", needs="servers")
+def list_stored_originals(target: Target, is_twin: bool) -> str:
+    """The API's uid lists the vendors' stored files; the enclave's user may."""
+    return target.run_as("enclave" if is_twin else "api", _list_state(target, "enclave"))
+
+
+@attempt("service-users", "worker", refused="EACCES", allowed="connected", needs="servers")
+def connect_to_database(target: Target, is_twin: bool) -> str:
+    """The worker's uid connects to PostgreSQL; the enclave's uid may."""
+    path = target.project.socket_path("postgres") / SOCKET_NAME
+    return target.run_as("enclave" if is_twin else "worker", lambda: connect_socket(path))
+
+
+@attempt("service-users", "other-user", refused="EACCES", allowed="connected", needs="servers")
+def connect_to_key_server(target: Target, is_twin: bool) -> str:
+    """Another user connects to OpenBao, where it could try passwords; the API's uid may connect."""
+    path = target.project.socket_path("openbao")
+    return target.run_as("api" if is_twin else "other-user", lambda: connect_socket(path))
+
+
+@attempt("service-users", "worker", refused="EPERM", allowed="signalled", needs="servers")
+def signal_the_enclave(target: Target, is_twin: bool) -> str:
+    """The worker's uid signals the enclave; it may signal the worker's own process."""
+    pid = find_pid(target, "worker" if is_twin else "enclave")
+
+    def signal_process() -> str:
+        os.kill(pid, 0)
+        return "signalled"
+
+    return target.run_as("worker", signal_process)
+
+
+@attempt("service-users", "worker", refused="EACCES", allowed="read", needs="servers")
+def read_memory_of_enclave(target: Target, is_twin: bool) -> str:
+    """The worker's uid reads the memory map of the enclave's process; that of its own process it may read."""
+    pid = find_pid(target, "enclave")
+
+    def read_memory() -> str:
+        with open(f"/proc/{os.getpid() if is_twin else pid}/maps", "rb") as maps:
+            return "read" if maps.read(1) else "empty"
+
+    # After a change of uid a process is not dumpable until it runs a program; the twin runs one.
+    if is_twin:
+        identity = target.identity("worker")
+        command = ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups"]
+        result = subprocess.run([*command, "/bin/cat", "/proc/self/maps"], capture_output=True, check=False)
+        return "read" if result.stdout else "empty"
+    return target.run_as("worker", read_memory)
+
+
+@attempt("service-users", "worker", refused="EACCES", allowed="read", needs="servers")
+def use_capability_beyond_landlock(target: Target, is_twin: bool) -> str:
+    """The worker with the capability to read any file opens the seal key; without Landlock the same process may."""
+    privileges = detect_privileges(target.project)._replace(closed_folders=True)
+    argv = [sys.executable, "-P", "-c", _READ_AS_WORKER, str(target.project.root)]
+    argv += [str(target.project.state_dir / "seal.key"), "open" if is_twin else "confined"]
+    result = subprocess.run(
+        privileges.command_for("worker", argv), env=service_environment(target.project, "worker"), cwd="/",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return result.stdout.strip() or result.stderr[-500:]
+
+
+@attempt("service-users", "worker", refused="refused", allowed="read", needs="servers")
+def read_secret_of_enclave(target: Target, is_twin: bool) -> str:
+    """The worker's role in OpenBao reads the password of PostgreSQL; the enclave's role may."""
+    with target.session("enclave" if is_twin else "worker") as session:
+        return "read" if OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"] else "empty"
+
+
+@attempt("service-users", "worker", refused="refused", allowed="signed", needs="servers")
+def sign_for_the_log(target: Target, is_twin: bool) -> str:
+    """The worker's role signs with the key of the log; the sequencer's role may."""
+    with target.session("sequencer" if is_twin else "worker") as session:
+        return "signed" if OpenBaoSigner(session, "ledger").sign(b"a checkpoint") else "empty"
+
+
+@attempt("service-users", "api", refused="refused", allowed="signed", needs="servers")
+def certify_key_of_supervisor(target: Target, is_twin: bool) -> str:
+    """The API's role certifies a key for the supervisor's journal, where users are enrolled; it may for its own."""
+    with target.session("api") as session:
+        return "signed" if OpenBaoSigner(session, f"journal-{'api' if is_twin else 'supervisor'}").sign(b"x") else ""
+
+
+@attempt("service-users", "api", refused="refused", allowed="signed", needs="servers")
+def sign_a_model(target: Target, is_twin: bool) -> str:
+    """The API's role signs a model; the worker's role may."""
+    with target.session("worker" if is_twin else "api") as session:
+        return "signed" if OpenBaoSigner(session, "models").sign(b"x") else ""
+
+
+@attempt("service-users", "owner", refused="refused", allowed="read", needs="servers")
+def read_secret_as_supervisor(target: Target, is_twin: bool) -> str:
+    """The owner reads a secret with the supervisor's credential; the enclave's role may read it."""
+    if is_twin:
+        with target.session("enclave") as session:
+            return "read" if OpenBaoSecretStore(session).read_secret("enclave/postgres") else "empty"
+    with supervisor_session(target.project) as client, map_errors("read a secret"):
+        client.secrets.kv.v2.read_secret_version(path="enclave/postgres", mount_point="secret")
+    return "read"
+
+
+@attempt("service-users", "owner", refused="refused", allowed="wrapped", needs="servers")
+def get_an_unwrapped_credential(target: Target, is_twin: bool) -> str:
+    """The owner asks, as the supervisor, for a credential of the enclave that is not wrapped; a wrapped one it gets."""
+    with supervisor_session(target.project) as client, map_errors("issue a secret-id"):
+        wrap_ttl = "60s" if is_twin else None
+        issued = client.auth.approle.generate_secret_id("enclave", wrap_ttl=wrap_ttl)
+        return "wrapped" if issued.get("wrap_info") else "unwrapped"
+
+
+@attempt("service-users", "other-user", refused="EACCES", allowed="attached", needs="servers")
+def attach_shared_memory(target: Target, is_twin: bool) -> str:
+    """Another user attaches PostgreSQL's shared memory, which has no folder that closes it; its own user may."""
+    import ctypes
+
+    users, segments = target.users, Path("/proc/sysvipc/shm").read_text(encoding="ascii").splitlines()[1:]
+    rows = [line.split() for line in segments]
+    owner = users.uid_of("postgres")
+    number = next(int(row[1]) for row in rows if int(row[7]) == owner)
+
+    def attach() -> str:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.shmat.restype = ctypes.c_void_p
+        # SHM_RDONLY
+        if libc.shmat(number, None, 0o10000) == ctypes.c_void_p(-1).value:
+            raise OSError(ctypes.get_errno(), "shmat")
+        return "attached"
+
+    return target.run_as("postgres" if is_twin else "other-user", attach)
