@@ -69,9 +69,9 @@ def loosen_a_column_in_a_new_version(target: Target, is_twin: bool) -> str:
 def loosen_a_column_under_another_name(target: Target, is_twin: bool) -> str:
     """An author lets the column leave under a second contract of the source; with equal protection it is accepted."""
     name = "namea" if is_twin else "nameb"
-    other = f"{name}x"
-    second = build_contract(other, "csv", "csv") if is_twin else _loosened(other)
-    return _ingest_under(target, (name, build_contract(name, "csv", "csv")), (other, second))
+    second_name = f"{name}x"
+    second = build_contract(second_name, "csv", "csv") if is_twin else _loosened(second_name)
+    return _ingest_under(target, (name, build_contract(name, "csv", "csv")), (second_name, second))
 
 
 @attempt(

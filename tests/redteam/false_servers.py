@@ -116,7 +116,7 @@ def serve_database_as_api(target: Target, is_twin: bool) -> str:
     with false_server(folder / ".s.PGSQL.5432", identity) as count_bytes:
 
         def connect() -> str:
-            VaultStore(ServerSocket(folder, uid), user="enclave", password="x", database="enclave")
+            VaultStore(ServerSocket(folder, uid), user="enclave", password="x", database="enclave", outbox_key=b"x")
             return "answered"
 
         outcome = describe_outcome(connect)

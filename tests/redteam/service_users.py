@@ -173,7 +173,7 @@ def read_secret_as_supervisor(target: Target, is_twin: bool) -> str:
         with target.session("enclave") as session:
             return "read" if OpenBaoSecretStore(session).read_secret("enclave/postgres") else "empty"
     with supervisor_session(target.project) as client, map_errors("read a secret"):
-        client.secrets.kv.v2.read_secret_version(path="enclave/postgres", mount_point="secret")
+        client.adapter.get("/v1/secret/data/enclave/postgres")
     return "read"
 
 
