@@ -20,6 +20,8 @@ from wellspring.settings import (
     SOCKET_FOLDERS,
     DetectorSettings,
     DlpSettings,
+    EnclaveSettings,
+    FeatureSettings,
     JobsByName,
     JobSettings,
     LakeSettings,
@@ -78,14 +80,6 @@ class DbtSettings(SettingsSection):
     """[dbt]: the dbt project of SQL transforms, relative to the project root."""
 
     folder: Path = Path("dbt")
-
-
-class FeatureSettings(SettingsSection):
-    """[features]: Feast definitions, an online store of `wellspring.online_stores`, and how long a read may take."""
-
-    definitions: Path = Path("features.py")
-    online_store: str = "redis"
-    read_seconds: float = Field(default=0.25, gt=0)
 
 
 class ModelSettings(SettingsSection):
@@ -162,6 +156,7 @@ class Project(SettingsSection):
     models: ModelSettings | None = None
     dlp: DlpSettings = DlpSettings()
     jobs: JobsByName = {}
+    enclave: EnclaveSettings = EnclaveSettings()
     worker: WorkerSettings = WorkerSettings()
     locks: LockSettings = LockSettings()
     users: dict[str, UserSettings] = {}
@@ -371,7 +366,7 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         "project": ProjectSection, "witness": WitnessSettings, "ledger": LedgerSettings, "servers": ServerBinaries,
         "lake": LakeSettings, "query": QuerySettings, "worker": WorkerSettings, "locks": LockSettings,
         "dbt": DbtSettings, "features": FeatureSettings, "models": ModelSettings, "dlp": DlpSettings,
-        "users": UserSettings, "callers": CallerSettings,
+        "users": UserSettings, "callers": CallerSettings, "enclave": EnclaveSettings,
     }  # fmt: skip
     if len(key_path) == 2 and key_path[0] == "sources":
         # Its other keys were validated, so the kind of this source exists.

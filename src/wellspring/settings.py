@@ -66,6 +66,23 @@ class WorkerSettings(SettingsSection):
     memory_mb: int = Field(default=0, ge=0)
 
 
+class EnclaveSettings(SettingsSection):
+    """[enclave]: the memory that the enclave may reserve, in MB. A drop that needs more is rejected.
+
+    Arrow reserves 1,024 MB at its first use, if it may.
+    """
+
+    memory_mb: int = Field(default=8192, ge=1024)
+
+
+class FeatureSettings(SettingsSection):
+    """[features]: Feast definitions, an online store of `wellspring.online_stores`, and how long a read may take."""
+
+    definitions: Path = Path("features.py")
+    online_store: str = "redis"
+    read_seconds: float = Field(default=0.25, gt=0)
+
+
 class SimulationSettings(SettingsSection):
     """[simulation]: marks a project whose services read a clock that a test sets; folder: of the clock's file."""
 

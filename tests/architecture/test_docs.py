@@ -20,7 +20,7 @@ from tests.architecture import repository
 from wellspring import errors, project
 from wellspring.cli import cli
 from wellspring.data.sources import registry
-from wellspring.settings import LakeSettings, QuerySettings, SourceSettings
+from wellspring.settings import EnclaveSettings, FeatureSettings, LakeSettings, QuerySettings, SourceSettings
 
 PAGES = [path for path in repository.files() if path.suffix == ".md" and "schemas" not in path.parts]
 
@@ -222,7 +222,8 @@ def test_the_defaults_of_the_project_file_are_the_documented_ones():
         ("lake", LakeSettings),
         ("query", QuerySettings),
         ("dbt", project.DbtSettings),
-        ("features", project.FeatureSettings),
+        ("enclave", EnclaveSettings),
+        ("features", FeatureSettings),
         ("models", project.ModelSettings),
         ("dlp", project.DlpSettings),
         ("users.NAME", project.UserSettings),

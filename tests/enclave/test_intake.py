@@ -130,13 +130,14 @@ def test_the_keys_of_a_drop_are_those_that_leave(contract: DataContract, tmp_pat
     assert intake.read_keys(cut).open_reader().read_all().num_rows == 0
 
 
+@pytest.mark.parametrize("error", [OverflowError, MemoryError, pa.ArrowMemoryError])
 def test_a_failure_of_a_library_stops_its_file_only(
-    contract: DataContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contract: DataContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    def overflow(*_: object, **__: object) -> None:
-        raise OverflowError("date value out of range: C-1 of Ann Lee")
+    def fail(*_: object, **__: object) -> None:
+        raise error("date value out of range: C-1 of Ann Lee")
 
-    monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=overflow))
+    monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=fail, count_rows=fail))
     processed = process(f"{HEAD}C-1,a,1\n".encode(), contract, tmp_path)
     assert processed.counts.verdict.outcome == "fail"
     assert [reason.code for reason in processed.counts.reasons] == ["unprocessable"]

@@ -12,12 +12,14 @@ from wellspring.enclave.app import open_enclave
 from wellspring.errors import WellspringError, format_error
 from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service, stop_on_lost_login
+from wellspring.runtime.process_memory import limit_memory
 
 MAINTENANCE_INTERVAL = 3600.0
 
 
 def run_enclave(project: Project, credential: Credential, stop: threading.Event) -> None:
     """Serve until the event is set, with hourly maintenance."""
+    limit_memory(project.enclave.memory_mb * 2**20)
     with open_enclave(project, credential, on_login_lost=stop_on_lost_login(stop)) as enclave:
         while not stop.wait(MAINTENANCE_INTERVAL):
             try:

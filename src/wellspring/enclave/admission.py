@@ -147,7 +147,7 @@ class Admitter:
             earlier = self.find_earlier_copy(stored_drop)
             ended_attempts += self._attempts.read_count(f"{drop.id}{_KEYS_SUFFIX}")
             if ended_attempts >= MAX_ENDED_ATTEMPTS:
-                processed = intake.reject_unread(drop.subject, ended_attempts)
+                processed = intake.reject_unread(drop.subject)
             elif earlier is not None:
                 processed = intake.count_as_copies(drop.subject, earlier.drop, earlier.counts.received)
             else:

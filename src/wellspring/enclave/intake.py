@@ -98,8 +98,9 @@ def process_drop(drop_input: DropInput, seal_row: SealRow | None) -> ProcessedDr
         run.close()
         if refusal.verdict is None:
             raise
-        received = load_format(drop_input.contract.format).count_rows(_rewind(drop_input.content), drop_input.contract)
-        return _rejected_drop(refusal.verdict, max(received, run.received))
+        verdict = refusal.verdict
+    # Here the exception is gone, and with it the memory of its frames.
+    return _rejected_drop(verdict, max(_count_rows(drop_input), run.received))
 
 
 def count_as_copies(subject: str, earlier_drop: str, received: int) -> ProcessedDrop:
@@ -111,9 +112,12 @@ def count_as_copies(subject: str, earlier_drop: str, received: int) -> Processed
     )
 
 
-def reject_unread(subject: str, ended_attempts: int) -> ProcessedDrop:
-    """Return the result of a drop that is not read again, because the process ended in each attempt to read it."""
-    message = f"the process that read it ended unexpectedly {ended_attempts} times"
+def reject_unread(subject: str) -> ProcessedDrop:
+    """Return the result of a drop that is not read again, because the process ended in attempts to read it."""
+    message = (
+        "the process that read it ended unexpectedly: it needs more memory than [enclave] memory_mb allows, or a "
+        "library fails on it"
+    )
     reason = Reason(code="unprocessable", message=message)
     return _rejected_drop(Verdict(subject=subject, outcome="fail", reasons=(reason,)), 0)
 
@@ -284,6 +288,7 @@ def _stopped_alone(subject: str) -> Generator[None]:
         pl.exceptions.PanicException,
         ArithmeticError,
         ValueError,
+        MemoryError,
     ) as exc:
         # The message of a library may quote a value.
         message = f"it cannot be processed ({type(exc).__name__})"
@@ -319,6 +324,18 @@ def _filter_batch(batch: ParsedBatch, row_numbers: np.ndarray[Any, Any]) -> Pars
 def _rewind(content: FileContent) -> FileContent:
     content.seek(0)
     return content
+
+
+def _count_rows(drop_input: DropInput) -> int:
+    """Count the rows of a file that was rejected whole; 0 if they cannot be counted either."""
+    try:
+        with _stopped_alone(drop_input.subject):
+            content = _rewind(drop_input.content)
+            return load_format(drop_input.contract.format).count_rows(content, drop_input.contract)
+    except Refused as refusal:
+        if refusal.verdict is None:
+            raise
+    return 0
 
 
 def _rejected_drop(verdict: Verdict, received: int) -> ProcessedDrop:

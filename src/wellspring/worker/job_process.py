@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from wellspring.project import Project, load_project
 from wellspring.records.jobs import Job, RunIdentity
 from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import Credential, format_location, harden_process
+from wellspring.runtime.process_memory import limit_memory
 from wellspring.runtime.project_code import ProjectCodeClient
 from wellspring.runtime.sandbox import confine_process
 from wellspring.runtime.simulated_clock import open_clock
@@ -164,8 +164,7 @@ def _prepare_process(project: Project, assignment: JobAssignment) -> Project:
     """Limit and confine this process, and give it its own environment and folder for temporary files."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_bytes(_OUT_OF_MEMORY_SCORE)
-    if assignment.memory_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (assignment.memory_bytes, assignment.memory_bytes))
+    limit_memory(assignment.memory_bytes)
     harden_process(umask=0o027)
     folder = service_temp_dir(project, "worker") / f"job-{assignment.job.id}"
     shutil.rmtree(folder, ignore_errors=True)

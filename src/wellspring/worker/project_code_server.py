@@ -27,6 +27,7 @@ from wellspring.observe.traceparent import format_traceparent
 from wellspring.project import Project, load_project
 from wellspring.runtime.fork_server import ChildStart, ForkServer, name_process
 from wellspring.runtime.process import build_argument_parser, harden_process
+from wellspring.runtime.process_memory import limit_memory
 from wellspring.runtime.project_code import MAX_OUTPUT_BYTES, SHARE_FOLDER, ProjectCodeKind
 from wellspring.runtime.sandbox import confine_process, confine_project_code
 from wellspring.runtime.service_users import read_service_users
@@ -96,8 +97,7 @@ def run_project_code(start: ChildStart) -> int:
 def _prepare_process(start: ChildStart, head: dict[str, Any]) -> None:
     """Limit and confine this process, and give it an environment of its own."""
     folder, memory_bytes = str(head["folder"]), int(start.opening.get("memory_bytes", 0))
-    if memory_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    limit_memory(memory_bytes)
     if start.message["kind"] != "dbt":
         # Definitions write no data; a build does.
         resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders.contracts import column, contract
 from wellspring.data.formats import parquet
-from wellspring.data.formats.parsed import BATCH_BYTES, ParsedBatch, read_all
+from wellspring.data.formats.parsed import BATCH_BYTES, MAX_COLUMNS, ParsedBatch, read_all
 from wellspring.errors import Refused
 from wellspring.records.content import BytesContent
 
@@ -178,8 +178,18 @@ def test_small_file_that_decodes_to_gigabytes_is_refused_before_a_page_is_read(m
         assert code(content) == "over_budget"
 
 
+def test_file_for_which_arrow_gets_no_memory_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 1 failed")
+
+    monkeypatch.setattr(parquet, "_read_batches", fail)
+    by = contract(column("count", "int64"), format="parquet")
+    with pytest.raises(MemoryError):
+        list(parquet.read_parquet(BytesContent(repeated([1], 1)), by))
+
+
 def test_file_with_too_many_columns_is_refused():
-    assert code(written({f"c{number}": [1] for number in range(parquet.MAX_COLUMNS + 1)})) == "over_budget"
+    assert code(written({f"c{number}": [1] for number in range(MAX_COLUMNS + 1)})) == "over_budget"
 
 
 def test_file_of_few_different_values_is_within_the_budget():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from wellspring.data.formats.parsed import (
     BATCH_BYTES,
     BATCH_ROWS,
+    MAX_COLUMNS,
     ParsedBatch,
     check_header,
     default_subject,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _MAGIC = b"PAR1"
-MAX_ROWS, MAX_COLUMNS, MAX_NESTING = 1_000_000_000, 10_000, 32
+MAX_ROWS, MAX_NESTING = 1_000_000_000, 32
 MAX_DECODED_BYTES = 256 * 2**30
 MAX_RATIO, ALWAYS_DECODED_BYTES = 1_000, 256 * 2**20
 """Decoded bytes for each byte of a file; and those that a file of any size may decode to."""
@@ -56,6 +57,9 @@ def read_parquet(content: FileContent, contract: DataContract, *, subject: str |
             types = dict(zip(names, file.schema_arrow.types, strict=True))
             _check_types(types, contract, verdict_subject)
             yield from _read_batches(file, names)
+    except MemoryError:
+        # Arrow's own is an ArrowException too; the file is not damaged.
+        raise
     except (pa.ArrowException, OSError, ValueError):
         # The message of the reader may quote bytes of the file.
         raise _damaged(verdict_subject) from None

@@ -27,6 +27,7 @@ _FIXES = {
     "missing_column": "ask the vendor for the column, or publish a new version of the contract without it",
     "not_text": "ask the vendor for a text file without NUL bytes",
     "not_utf8": "ask the vendor to write UTF-8",
+    "over_budget": "ask the vendor for less in one file; nothing raises these limits",
     "quote": "declare `escape: backslash` or `quote: none` if the vendor writes so; otherwise ask for doubled quotes",
     "ragged": "ask the vendor to quote fields that contain the delimiter",
     "truncated": "ask the vendor to send the file again",
@@ -38,6 +39,8 @@ _FIXES = {
 }
 
 
+MAX_COLUMNS = 10_000
+"""Maximum number of columns of a file; no column counts that the contract reads from within a value."""
 BATCH_ROWS = 1 << 16
 """Maximum number of rows of a batch."""
 BATCH_BYTES = 16 << 20

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wellspring.plugins import PluginRegistry
-from wellspring.project import FeatureSettings, Project
+from wellspring.project import Project
+from wellspring.settings import FeatureSettings
 from wellspring.stores.online.port import OnlineStoreAdapter
 
 ENTRY_POINT_GROUP = "wellspring.online_stores"

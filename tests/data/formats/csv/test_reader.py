@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.builders.contracts import column, contract, text
 from wellspring.data.formats import csv
-from wellspring.data.formats.parsed import ParsedBatch, read_all
+from wellspring.data.formats.csv.dialect import Dialect
+from wellspring.data.formats.csv.stream import CsvStream
+from wellspring.data.formats.parsed import MAX_COLUMNS, ParsedBatch, read_all
 from wellspring.errors import Refused
 from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
@@ -275,3 +277,16 @@ def test_the_header_of_a_joined_file_is_not_a_row_of_values():
     both = contract(column("id"), column("note"))
     rows = read(text("id,note", "1,x", "id,note", "2,y"), both)
     assert rows.row_faults.to_pylist() == [None, "repeated_header", None]
+
+
+def test_header_of_too_many_columns_is_refused_after_as_many_fields(monkeypatch: pytest.MonkeyPatch):
+    content = b"id,note" + b",x" * 4_000_000 + b"\n1,one\n"
+    monkeypatch.setattr(CsvStream, "read_rows", lambda *_: pytest.fail("rows were read"))
+    assert code(content) == "over_budget"
+    assert csv.CSV.count_rows(BytesContent(content), TWO) == 0
+
+
+def test_header_of_as_many_columns_as_a_file_may_have_is_read():
+    names = [f"c{number}" for number in range(MAX_COLUMNS)]
+    stream = CsvStream(iter([text(",".join(names))]), Dialect(), "drop:1")
+    assert stream.read_header() == names

@@ -52,6 +52,8 @@ def test_numbers_keep_their_digits():
         (b'{"a": ' + b"[" * 32 + b"]" * 32 + b"}", "nested_too_deep"),
         (b'{"a": ' * 200 + b"1" + b"}" * 200, "nested_too_deep"),
         (b"[" * 1_000_000, "nested_too_deep"),
+        (b'{"a": [' + b"[]," * lines.MAX_VALUES + b"[]]}", "too_many_values"),
+        (b"{" + b",".join(b'"k%d":1' % number for number in range(lines.MAX_VALUES + 1)) + b"}", "too_many_values"),
     ],
 )
 def test_each_fault_of_a_line_has_its_code(line: bytes, code: str):
@@ -61,6 +63,10 @@ def test_each_fault_of_a_line_has_its_code(line: bytes, code: str):
 
 def test_a_line_of_64_mib_is_not_parsed():
     assert fault(b'{"a": "' + b"x" * (64 << 20) + b'"}') == "line_too_long"
+
+
+def test_commas_in_a_text_are_no_values():
+    assert len(parse_line(b'{"a": "' + b"," * (lines.MAX_VALUES + 1) + b'"}')["a"]) == lines.MAX_VALUES + 1
 
 
 def test_31_lists_in_an_object_and_brackets_in_texts_are_accepted():

@@ -11,6 +11,8 @@ QUOTE_FAULT = "quote"
 """The fault of a row in which text follows a closing quote."""
 UNCLOSED = "unclosed"
 """The fault of a record whose quote is not closed before the end of the file. No row has it: the file is refused."""
+TOO_MANY_FIELDS = "too_many_fields"
+"""The fault of a header with more fields than a file may have. No row has it: the file is refused."""
 _LINE_END = re.compile(rb"\r\n?|\n")
 _MAX_GUESSED_BYTES = 1 << 16
 """How far the end of a row with wrong quotes is looked for."""
@@ -27,10 +29,13 @@ class CsvRecord(NamedTuple):
     fault: str | None = None
 
 
-def split_record(text: bytes, start: int, dialect: Dialect, *, is_last: bool) -> CsvRecord | None:
+def split_record(
+    text: bytes, start: int, dialect: Dialect, *, is_last: bool, most_fields: int | None = None
+) -> CsvRecord | None:
     """Split the record that begins at a position; None if the rest of it is not in the text.
 
-    is_last: the text ends with the file.
+    is_last: the text ends with the file. most_fields: a record with more has the fault TOO_MANY_FIELDS, and is not read
+    to its end.
     """
     patterns, delimiter, fields, position = dialect.patterns, dialect.delimiter.encode(), list[bytes](), start
     while True:
@@ -49,6 +54,8 @@ def split_record(text: bytes, start: int, dialect: Dialect, *, is_last: bool) ->
         if position == len(text) and not is_last:
             return None
         fields.append(dialect.unescape(text[field_start:position]))
+        if most_fields is not None and len(fields) > most_fields:
+            return CsvRecord(fields, position, TOO_MANY_FIELDS)
         if not text.startswith(delimiter, position):
             line_end = _LINE_END.match(text, position)
             return CsvRecord(fields, position if line_end is None else line_end.end())

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from wellspring.data.formats.csv.dialect import Dialect
-from wellspring.data.formats.csv.records import UNCLOSED, CsvRecord, split_record
+from wellspring.data.formats.csv.records import TOO_MANY_FIELDS, UNCLOSED, CsvRecord, split_record
 from wellspring.data.formats.csv.rows import CsvRows, build_rows, parse_regular
-from wellspring.data.formats.parsed import file_refused
+from wellspring.data.formats.parsed import MAX_COLUMNS, file_refused
 from wellspring.records.verdict import Reason
 
 MAX_RECORD_BYTES = 16 << 20
@@ -34,11 +34,19 @@ class CsvStream:
         """The line ends before the text in memory."""
 
     def read_header(self) -> list[str] | None:
-        """Read the first record that is not blank. Returns None if it cannot be read."""
+        """Read the first record that is not blank. Returns None if it cannot be read.
+
+        Raises Refused for more than MAX_COLUMNS fields, after as many of them.
+        """
         while True:
-            record = split_record(self._text, self._position, self._dialect, is_last=self._is_last)
+            record = split_record(
+                self._text, self._position, self._dialect, is_last=self._is_last, most_fields=MAX_COLUMNS
+            )
             if record is None:
                 self._read_block()
+            elif record.fault == TOO_MANY_FIELDS:
+                message = f"it has more than {MAX_COLUMNS} columns"
+                raise file_refused(self._subject, Reason(code="over_budget", message=message))
             elif record.fault is not None:
                 return None
             else:

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 MAX_LINE_BYTES = 16 << 20
 MAX_DEPTH = 32
 """Maximum number of nested objects and lists of a line, with the line's own object."""
+MAX_VALUES = 100_000
+"""Maximum number of values of a line, those of lists and of inner objects included."""
 MAX_DIGITS = 64
 """Maximum number of characters of a number."""
 LINE_FAULTS = {
@@ -18,6 +20,7 @@ LINE_FAULTS = {
     "not_json": "the line is not one JSON value",
     "not_object": "the line is not a JSON object",
     "nested_too_deep": f"the line has more than {MAX_DEPTH} nested objects or lists",
+    "too_many_values": f"the line has more than {MAX_VALUES} values",
     "duplicate_key": "the line has a key twice in one object",
     "not_finite": "the line has NaN or Infinity, which JSON does not define",
     "number_too_long": f"the line has a number of more than {MAX_DIGITS} characters",
@@ -61,6 +64,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
     # Before parsing, because the parser recurses.
     if text.count("{") + text.count("[") > MAX_DEPTH and _measure_depth(text) > MAX_DEPTH:
         raise LineFault("nested_too_deep")
+    if text.count(",") >= MAX_VALUES and _STRING.sub("", text).count(",") >= MAX_VALUES:
+        raise LineFault("too_many_values")
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from wellspring.project import FeatureSettings, Project
+from wellspring.project import Project
 from wellspring.records.features import FeatureViews
 from wellspring.runtime.server_sockets import find_server_socket
+from wellspring.settings import FeatureSettings
 from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin, online_namespace
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
