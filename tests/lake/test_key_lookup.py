@@ -9,6 +9,7 @@ import pytest
 
 from tests.builders import drops, lakes
 from tests.builders.recording_step import RecordingStep
+from wellspring.errors import CorruptedError
 from wellspring.lake.iceberg import data_files
 from wellspring.lake.lake import Lake
 from wellspring.query.duckdb.engine import DuckDbEngine
@@ -109,3 +110,17 @@ def test_rows_of_a_discarded_drop_are_not_looked_up(
     lake.discard_parts(lake.staged_parts()[-1], step=step)
     matches = lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all()
     assert matches.num_rows == 5
+
+
+def test_a_published_file_that_was_changed_is_not_read(
+    lake: Lake, step: RecordingStep, engine: WatchedEngine, tmp_path: Path
+):
+    stage(lake, step, "a", drops.rows(5))
+    edition = lake.publish("clearinghouse", lake.staged_parts(), step=step)
+    (path,) = map(Path, lakes.stored_files(lake.open_table(edition, CLAIMS.name)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptedError, match="was changed: it is not the file that table medical_claim"):
+        lake.find_rows_by_key(CLAIMS, drops.rows(1).select(["claim_id"]).to_reader(), engine=engine, scratch=tmp_path)
+    assert engine.tables == []

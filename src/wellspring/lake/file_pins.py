@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from wellspring.errors import CorruptedError, NotFound
-from wellspring.records.lake import TableSnapshot
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import Digest
 from wellspring.stores.objects.port import ContentStore
 from wellspring_verify import canonical
@@ -107,6 +107,15 @@ class FilePins:
         if snapshot.files:
             self.check_files(snapshot.files, paths, f"table {snapshot.table} of edition {edition}", table.hash_file)
         return paths
+
+    def check_some_files(self, edition: Edition | None, name: str, table: PinnedTable, paths: Collection[str]) -> None:
+        """Compare those of some files of a table that an edition pins with their pins. Raises CorruptedError."""
+        if edition is None:
+            return
+        for snapshot in edition.tables:
+            pinned = self.load_files(snapshot.files) if snapshot.table == name and snapshot.files else {}
+            for path in sorted(pinned.keys() & set(paths)):
+                check_file(pinned[path], f"table {name} of edition {edition.id}", table.hash_file)
 
     def check_files(self, digest: Digest, paths: Collection[str], owner: str, hash_file: HashFile) -> None:
         """Raise CorruptedError unless these are exactly the files of a list, with the same content.

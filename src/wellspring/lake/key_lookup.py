@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -28,12 +29,19 @@ class RowMatcher(Protocol):
 
 
 def find_rows(
-    table: Table | None, keys: pa.RecordBatchReader, engine: RowMatcher, scratch: Path, *, indexes: Path | None
+    table: Table | None,
+    keys: pa.RecordBatchReader,
+    engine: RowMatcher,
+    scratch: Path,
+    *,
+    indexes: Path | None,
+    check_files: Callable[[Table, Collection[str]], None],
 ) -> pa.RecordBatchReader:
     """Find the rows of a table's newest state, published and staged, that have one of the keys.
 
-    indexes: the folder of the key indexes; without one, an index is made in `scratch`. Without a table, a row or a file
-    that can hold a key nothing is read.
+    indexes: the folder of the key indexes; without one, an index is made in `scratch`. check_files: called with the
+    table and its files that can hold a key, before they are read. Without a table, a row or such a file nothing is
+    read.
     """
     import pyarrow as pa
 
@@ -47,6 +55,7 @@ def find_rows(
     spooled = spool_keys(keys, scratch, index)
     if not spooled.files:
         return no_rows
+    check_files(table, spooled.files)
     table_input = table.open_snapshot(newest, spooled.files)
     hidden = set(SYSTEM_COLUMNS) - {"drop_id"}
     columns = tuple(name for name in table_input.schema.names if name not in hidden)

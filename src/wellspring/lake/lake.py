@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -278,11 +279,12 @@ class Lake:
 
         keys: some or all key columns of the contract, with the values that stand in the lake. scratch: an existing
         folder for the keys and for what the engine spills; it is read while the rows are read. Returns the contract's
-        columns, `row_number` and `drop_id`. Reads only files that can hold a key.
+        columns, `row_number` and `drop_id`. Reads only files that can hold a key; CorruptedError if one was changed.
         """
         table = self._catalog.load_table(contract.name) if contract.name in self._catalog.table_versions() else None
         indexes = None if self._derived is None else self._derived / KEY_INDEX_FOLDER
-        return key_lookup.find_rows(table, keys, engine, scratch, indexes=indexes)
+        check_files = partial(self._pins.check_some_files, self.get_edition(), contract.name)
+        return key_lookup.find_rows(table, keys, engine, scratch, indexes=indexes, check_files=check_files)
 
     def adapt_table(self, name: str, schema: pa.Schema) -> None:
         """Give a landed table that exists new columns. Raises Refused for a column of another type."""
