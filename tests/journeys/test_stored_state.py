@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.crash.project import ProjectFixture
-from tests.crash.serving_project import MODEL, ServingProject
+from tests.crash.serving_project import ServingProject
+from tests.redteam.shop_project import MODEL, create_shop, release_model
 from wellspring.embedded import packages
 from wellspring.embedded.valkey import valkey_data_dir
 
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 class Answered(NamedTuple):
-    """A project with a released model, one key and the proved prediction for it."""
+    """A shop with a released model, one key and the proved prediction for it."""
 
     project: ServingProject
     key: dict[str, str]
@@ -35,18 +36,16 @@ def answered() -> Iterator[Answered]:
     # Services under other users read the project through these folders.
     folder = Path(tempfile.mkdtemp(prefix="ws-state-"))
     folder.chmod(0o755)
-    project = ServingProject(folder / "project")
     try:
-        candidate = project.train_candidate()
-        project.enroll_users("ines", "omar")
-        project.release_candidate(candidate)
-        (key,) = project.sample_keys(1)
+        project = create_shop(folder / "project")
+        assert release_model(project).approval.exit_code == 0
+        (key,) = project.sample_keys(1, model=MODEL)
         with project.client() as client:
             prediction = client.predict(MODEL, key, include_reasons=False).subject
         project.must("prove", prediction, "--out", str(folder / "before"))
         yield Answered(project, key, prediction)
     finally:
-        ProjectFixture.down(project.root)
+        ProjectFixture.down(folder / "project")
         shutil.rmtree(folder)
 
 
@@ -57,9 +56,7 @@ def flip_byte(path: Path) -> None:
 
 
 def find_lake_file(project: ServingProject) -> Path:
-    return next(
-        path for path in sorted(project.project.lake_dir.rglob("*.parquet")) if "medical_claim" in path.as_posix()
-    )
+    return next(path for path in sorted(project.project.lake_dir.rglob("*.parquet")) if "orders" in path.as_posix())
 
 
 def find_view(project: ServingProject) -> Path:
@@ -105,7 +102,7 @@ def changed(path: Path, change: Callable[[Path], None]) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("find", "change", "name", "is_refused"),
     [
-        (find_lake_file, flip_byte, "medical_claim", True),
+        (find_lake_file, flip_byte, "orders", True),
         (find_view, flip_byte, "views", True),
         (find_release_pointer, rewrite_pointer, f"live/{MODEL}", True),
         # A pack names no pointer of editions: it is read from the log, and is true.
