@@ -19,8 +19,20 @@ from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import ManagedProcess
+from wellspring.trust.identity.users import UserToken, login_user, read_login_mount
 
-PEOPLE = {"ana": "owner", "bo": "approver", "cy": "", "dee": "owner", "eli": "", "flo": "", "gus": "", "hal": ""}
+PEOPLE = {
+    "ana": "owner",
+    "bo": "approver",
+    "cy": "",
+    "dee": "owner",
+    "eli": "",
+    "flo": "",
+    "gus": "",
+    "hal": "",
+    "ivy": "",
+    "jo": "",
+}
 PASSWORD = "a sentence that ana keeps in mind"
 
 
@@ -79,3 +91,9 @@ class Authenticator:
         digest = hmac.new(self._key, struct.pack(">Q", counter), hashlib.sha1).digest()
         instant = digest[-1] & 15
         return f"{(int.from_bytes(digest[instant : instant + 4], 'big') & 0x7FFFFFFF) % 10**6:06d}"
+
+
+def log_in(project: Project, name: str, password: str, code: str) -> UserToken:
+    """Log a user in as the owner's command line does."""
+    server, mount = find_server_socket(project, "openbao"), read_login_mount(project)
+    return login_user(server, name, password, code, mount=mount)

@@ -49,7 +49,7 @@ def test_without_a_terminal_no_login_is_prompted(
         return "long enough"
 
     monkeypatch.setattr(module.click, "prompt", prompt)
-    monkeypatch.setattr(identity, "login_user", lambda *_: identity.UserToken("t"))
+    monkeypatch.setattr(identity, "login_user", lambda *_, **__: identity.UserToken("t"))
     monkeypatch.setattr(enrollment, "request_enrollment", lambda *_: {"otpauth_url": "otpauth://"})
     output = run(*words, "--project", named)
     assert (output.code, requests) == (77, [])
@@ -68,13 +68,14 @@ def test_a_login_passes_the_input_to_openbao_and_signs_one_note(named: Path, mon
         hidden.extend([text] if hide_input else [])
         return typed[text]
 
-    def login(*words: Any) -> identity.UserToken:
-        arguments.extend(words)
+    def login(*words: Any, mount: str) -> identity.UserToken:
+        arguments.extend([*words, mount])
         return identity.UserToken("t-1")
 
     monkeypatch.setattr(module.click, "prompt", prompt)
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(identity, "login_user", login)
+    monkeypatch.setattr(identity, "read_login_mount", lambda _: "users-0")
 
     @contextmanager
     def resume_session(project: Any, token: str) -> Iterator[Somebody]:
@@ -87,7 +88,7 @@ def test_a_login_passes_the_input_to_openbao_and_signs_one_note(named: Path, mon
     assert (note.user, note.kind, note.lines) == ("ines", "rollback", ("denials", "r1", "now"))
     assert ines.signed == [b"wellspring rollback v1\ndenials\nr1\nnow\n"]
     assert tokens == ["t-1"]
-    assert arguments == [find_server_socket(project, "openbao"), "ines", "long enough", "123456"]
+    assert arguments == [find_server_socket(project, "openbao"), "ines", "long enough", "123456", "users-0"]
     assert hidden == ["password", "code"]
 
 

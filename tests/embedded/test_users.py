@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tests.builders.openbao import PASSWORD, Authenticator, keyserver
+from tests.builders.openbao import PASSWORD, Authenticator, keyserver, log_in
 from tests.builders.recording_step import RecordingStep
 from wellspring.embedded import openbao_setup, users
 from wellspring.embedded.control_socket import ControlSocket
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.project import Project
-from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity.openbao import map_errors
-from wellspring.trust.identity.users import login_user, resume_session
+from wellspring.trust.identity.users import read_login_mount, resume_session
 
 pytestmark = pytest.mark.live
 USER = {
@@ -56,7 +55,7 @@ def test_an_enrolled_user_can_log_in_and_sign_with_the_recorded_key(project: Pro
     assert built["otpauth_url"].partition("secret=")[2][:20] not in result
     phone = Authenticator(built["otpauth_url"])
     assert "otpauth://totp/health_plan%3Aana?" in built["otpauth_url"]
-    token = login_user(find_server_socket(project, "openbao"), "ana", PASSWORD, phone.code()).token
+    token = log_in(project, "ana", PASSWORD, phone.code()).token
     with resume_session(project, token) as session:
         Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(session.sign(b"x"), b"x")
 
@@ -68,19 +67,17 @@ def test_enrolling_twice_changes_nothing(project: Project, client: Any) -> None:
         with pytest.raises(Refused, match="already enrolled"):
             users.enroll_user(project, "bo", password, client=client, step=step)
     assert [entry.phase for entry in step.entries] == ["intent", "done", "intent", "refused", "intent", "refused"]
-    token = login_user(
-        find_server_socket(project, "openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()
-    ).token
+    token = log_in(project, "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()).token
     with resume_session(project, token) as session:
         assert base64.b64encode(session.public_key).decode() == built["public_key"]
 
 
 def test_an_interrupted_enrollment_can_be_finished_with_the_same_password_only(project: Project, client: Any) -> None:
-    ask(client, "post", "auth/userpass/users/cy", **USER)
+    ask(client, "post", f"auth/{read_login_mount(project)}/users/cy", **USER)
     with pytest.raises(Refused, match="already enrolled"):
         users.enroll_user(project, "cy", "another good password", client=client, step=RecordingStep())
     built = users.enroll_user(project, "cy", PASSWORD, client=client, step=RecordingStep())
-    login_user(find_server_socket(project, "openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
+    log_in(project, "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
 
 
 def test_only_users_of_the_project_are_enrolled(project: Project, client: Any) -> None:
@@ -112,17 +109,17 @@ def test_a_weak_password_is_refused_before_anything_is_created(project: Project,
 @pytest.mark.parametrize(
     ("method", "path", "values"),
     [
-        ("post", "auth/userpass/users/eli", {**USER, "token_policies": "enclave"}),
-        ("post", "auth/userpass/users/eli", {**USER, "token_policies": "user,enclave"}),
-        ("post", "auth/userpass/users/eli", {**USER, "token_ttl": "1h"}),
-        ("post", "auth/userpass/users/eli", {**USER, "token_no_default_policy": False}),
-        ("post", "auth/userpass/users/eli", {**USER, "token_period": "1h"}),
-        ("post", "auth/userpass/users/eli", {"password": PASSWORD}),
-        ("post", "auth/userpass/users/ana", {**USER, "password": "another good password"}),
-        ("post", "auth/userpass/users/ana/password", {"password": "another good password"}),
-        ("post", "auth/userpass/users/ana/policies", {"token_policies": "enclave"}),
-        ("delete", "auth/userpass/users/ana", {}),
-        ("get", "auth/userpass/users/ana", {}),
+        ("post", "auth/{mount}/users/eli", {**USER, "token_policies": "enclave"}),
+        ("post", "auth/{mount}/users/eli", {**USER, "token_policies": "user,enclave"}),
+        ("post", "auth/{mount}/users/eli", {**USER, "token_ttl": "1h"}),
+        ("post", "auth/{mount}/users/eli", {**USER, "token_no_default_policy": False}),
+        ("post", "auth/{mount}/users/eli", {**USER, "token_period": "1h"}),
+        ("post", "auth/{mount}/users/eli", {"password": PASSWORD}),
+        ("post", "auth/{mount}/users/ana", {**USER, "password": "another good password"}),
+        ("post", "auth/{mount}/users/ana/password", {"password": "another good password"}),
+        ("post", "auth/{mount}/users/ana/policies", {"token_policies": "enclave"}),
+        ("delete", "auth/{mount}/users/ana", {}),
+        ("get", "auth/{mount}/users/ana", {}),
         ("post", "users/keys/ana/rotate", {"type": "ed25519"}),
         ("post", "users/keys/ana/config", {"type": "ed25519"}),
         ("post", "users/keys/eli/import", {"type": "ed25519"}),
@@ -141,17 +138,19 @@ def test_the_supervisor_can_create_users_and_change_none(
     project: Project, client: Any, method: str, path: str, values: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused):
-        ask(client, method, path, **values)
+        ask(client, method, path.format(mount=read_login_mount(project)), **values)
 
 
 def test_a_totp_secret_is_returned_once(project: Project, client: Any) -> None:
     users.enroll_user(project, "hal", PASSWORD, client=client, step=RecordingStep())
-    mounted = ask(client, "get", "sys/internal/ui/mounts/auth/userpass")["data"]
+    mounted = ask(client, "get", f"sys/internal/ui/mounts/auth/{read_login_mount(project)}")["data"]
     entity = ask(client, "post", "identity/lookup/entity", alias_name="hal", alias_mount_accessor=mounted["accessor"])[
         "data"
     ]
     assert "secret" not in json.dumps(entity)
-    requirement = ask(client, "post", "auth/userpass/login/hal", password=PASSWORD)["auth"]["mfa_requirement"]
+    requirement = ask(client, "post", f"auth/{read_login_mount(project)}/login/hal", password=PASSWORD)["auth"][
+        "mfa_requirement"
+    ]
     method = requirement["mfa_constraints"]["users"]["any"][0]["id"]
     again = ask(client, "post", "identity/mfa/method/totp/admin-generate", method_id=method, entity_id=entity["id"])
     assert again["data"] is None
@@ -175,7 +174,7 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     finally:
         server_thread.join(60)
         control.close()
-    login_user(find_server_socket(project, "openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
+    log_in(project, "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
     assert step.done("enroll")[0].facts["public_key"] == built["public_key"]
     with pytest.raises(NotFound, match="has no user") as lost:
         users.request_enrollment(project, "guss", PASSWORD)

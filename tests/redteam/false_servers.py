@@ -80,7 +80,7 @@ def serve_logins_as_worker(target: Target, is_twin: bool) -> str:
     """The worker's uid serves OpenBao's socket and waits for a password; a client that expects its uid sends it."""
     uid = target.users.uid_of("worker" if is_twin else "keys")
     return _send_to_false_server(
-        target, "worker", uid, lambda server: login_user(server, AUTHOR, "a password of ann", "123456")
+        target, "worker", uid, lambda server: login_user(server, AUTHOR, "a password of ann", "123456", mount="users-0")
     )
 
 

@@ -13,8 +13,7 @@ from tests.redteam.catalogue import attempt
 from tests.redteam.target import Target, describe_outcome
 from tests.redteam.vendor_drops import describe_delivery
 from wellspring.runtime.server_sockets import find_server_socket
-from wellspring.runtime.unix_socket import ServerSocket
-from wellspring.trust.identity.users import login_user
+from wellspring.trust.identity.users import login_user, read_login_mount
 
 HEAD = b"GET /healthz HTTP/1.1\r\nhost: api\r\n"
 
@@ -219,18 +218,19 @@ def send_an_endless_request_for_a_job(target: Target, is_twin: bool) -> str:
 @attempt("floods", "owner", refused="locked", allowed="logged in", needs="model")
 def guess_passwords(target: Target, is_twin: bool) -> str:
     """Somebody guesses passwords of a new user until the name is locked; without guesses the user logs in."""
-    server, name = find_server_socket(target.project, "openbao"), "una" if is_twin else "ugo"
+    name = "una" if is_twin else "ugo"
     target.enroll(name, "approver")
 
     def log_in(password: str) -> str:
-        return "logged in" if login_user(server, name, password, target.shop.next_code(name)).token else "empty"
+        return "logged in" if log_in_as(target, name, password, target.shop.next_code(name)) else "empty"
 
     if not is_twin:
         for number in range(8):
-            assert describe_outcome(partial(log_in_as, server, name, f"guess number {number}")) == "refused"
+            assert describe_outcome(partial(log_in_as, target, name, f"guess number {number}", "000000")) == "refused"
     outcome = describe_outcome(partial(log_in, PASSWORD))
     return outcome if is_twin or outcome != "refused" else "locked"
 
 
-def log_in_as(server: ServerSocket, name: str, password: str) -> str:
-    return login_user(server, name, password, "000000").token
+def log_in_as(target: Target, name: str, password: str, code: str) -> str:
+    server, mount = find_server_socket(target.project, "openbao"), read_login_mount(target.project)
+    return login_user(server, name, password, code, mount=mount).token

@@ -12,7 +12,7 @@ from tests.redteam.shop_project import APPROVER, AUTHOR
 from tests.redteam.target import Target, describe_outcome
 from tests.redteam.vendor_drops import CONTROL_NAME, SECRET_OF_HOST, describe_delivery
 from wellspring.runtime.server_sockets import find_server_socket
-from wellspring.trust.identity.users import login_user
+from wellspring.trust.identity.users import login_user, read_login_mount
 
 
 @attempt(
@@ -82,10 +82,11 @@ def approve_ones_own_release(target: Target, is_twin: bool) -> str:
 def use_a_code_twice(target: Target, is_twin: bool) -> str:
     """Somebody uses a code of bob that was used; a fresh one is accepted."""
     shop, server = target.released, find_server_socket(target.project, "openbao")
+    mount = read_login_mount(target.project)
     code = shop.next_code(APPROVER)
 
     def log_in() -> str:
-        return "logged in" if login_user(server, APPROVER, PASSWORD, code).token else "empty"
+        return "logged in" if login_user(server, APPROVER, PASSWORD, code, mount=mount).token else "empty"
 
     first = describe_outcome(log_in)
     return first if is_twin else describe_outcome(log_in)

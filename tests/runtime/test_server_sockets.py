@@ -77,7 +77,9 @@ CLIENTS: dict[str, tuple[str, Callable[[Project], Any]]] = {
     "query of a job": ("jobs", lambda project: job_client.send_query(project, "status", "", {})),
     "login of a user": (
         "openbao",
-        lambda project: login_user(find_server_socket(project, "openbao"), "ana", "a password", "123456"),
+        lambda project: login_user(
+            find_server_socket(project, "openbao"), "ana", "a password", "123456", mount="users-0"
+        ),
     ),
     "act of a user": ("openbao", resume),
     "login of a service": ("openbao", log_in_as_service),

@@ -7,8 +7,10 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import SHUT_WR
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,6 +82,32 @@ def test_a_client_gets_the_checkpoint_and_the_status(folder: Path, loop: Scripte
     assert loop.services == ["worker"]
     assert sequencer.read_status() == loop.read_status()
     assert sequencer.pack_lines() == (1, 300)
+
+
+def test_a_user_has_a_limited_number_of_connections(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(request_server, "MAX_CONNECTIONS", 2)
+    loop = ScriptedLoop()
+    server = serve(folder, loop, frozenset({os.geteuid()}))
+    socket = own_server(folder / "s.sock")
+    idle = [connect_unix_socket(socket, 5) for _ in range(2)]
+    with pytest.raises(Unavailable, match="open connections"):
+        RemoteSequencer(socket, "worker").read_status()
+    for connection in idle:
+        # The end of a request that is none ends its connection, and the server closes it.
+        connection.shutdown(SHUT_WR)
+        assert connection.recv(65536)
+        assert connection.recv(1) == b""
+        connection.close()
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert RemoteSequencer(socket, "worker").read_status() == loop.read_status()
+            break
+        except Unavailable:
+            # The thread of the connection ends a moment after its client.
+            assert time.monotonic() < deadline
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("error", [Unavailable("away", fix="wait"), CorruptedError("changed", fix="stop")])

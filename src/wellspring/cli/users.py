@@ -85,10 +85,11 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
     from wellspring.trust.identity import users as identity
 
     require_terminal()
+    server, mount = find_server_socket(project, "openbao"), identity.read_login_mount(project)
     name = click.prompt("name", err=True)
     password = click.prompt("password", hide_input=True, err=True)
     code = click.prompt("code", hide_input=True, err=True)
-    token = identity.login_user(find_server_socket(project, "openbao"), str(name), str(password), str(code)).token
+    token = identity.login_user(server, str(name), str(password), str(code), mount=mount).token
     with identity.resume_session(project, token) as user:
         return user_notes.sign_note(user, kind, *lines)
 

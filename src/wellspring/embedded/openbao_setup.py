@@ -20,6 +20,7 @@ from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import SIMULATION_HOST
 from wellspring.runtime.trusted_folder import remove_file
 from wellspring.trust.identity.openbao import map_errors, open_client
+from wellspring.trust.identity.users import LOGIN_PATH_FILE
 from wellspring.trust.keys.openbao import sign_in_transit
 from wellspring.trust.ledger.journal_key import SERVICE_KEYS_FILE, JournalKey, create_journal_key, service_key_name
 from wellspring.trust.ledger.tree import ORIGIN_HOST
@@ -127,6 +128,7 @@ def undo_bootstrap(project: Project) -> None:
         project.ledger_dir / "vkey",
         project.ledger_dir / "origin",
         project.state_dir / SERVICE_KEYS_FILE,
+        project.state_dir / LOGIN_PATH_FILE,
     ):
         remove_file(path)
 
@@ -145,7 +147,7 @@ class OpenBaoBootstrap:
         self._root_client = open_client(find_server_socket(project, "openbao"), str(response["root_token"]))
 
     def configure_server(self) -> None:
-        """Create secret engines, keys, policies and roles."""
+        """Create secret engines, keys, policies, roles and the login of users, and write the path of that login."""
         root = self._root_client
         with map_errors("create its keys and roles"):
             root.sys.enable_secrets_engine("transit")
@@ -175,7 +177,10 @@ class OpenBaoBootstrap:
                 token_ttl=f"{WRAP_TTL_SECONDS}s",
                 token_max_ttl=f"{WRAP_TTL_SECONDS}s",
             )
-            users.configure_user_login(root)
+            login_mount = users.configure_user_login(root)
+        write_secret_file(
+            self._project.state_dir / LOGIN_PATH_FILE, f"{login_mount}\n".encode(), self._privileges, None
+        )
         self._wait_for_kv_engine(root)
 
     def store_secret(self, path: str, values: dict[str, str]) -> None:

@@ -70,6 +70,7 @@ def list_paths(project: Project) -> list[PathAccess]:
         PathAccess(state, OWNER, "project", PASSAGE, "everything that the platform writes"),
         _file(state / "seal.key", "keys", "the key that unseals OpenBao"),
         _file(state / "supervisor.key", OWNER, "the supervisor's credential"),
+        _file(state / "login-path", OWNER, "where users log in at OpenBao"),
         _file(state / "uid-range", OWNER, "the first number of the project's uids", group="project"),
         _file(state / "run.json", OWNER, "which servers run", group="project"),
         _file(state / "runtime-dir", OWNER, "the folder of the sockets", group="project"),

@@ -7,6 +7,7 @@ can neither change a password or a key nor read a TOTP secret again.
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -18,13 +19,25 @@ from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, sugg
 from wellspring.project import PROJECT_FILE, Project, UserSettings, load_project
 from wellspring.records.observe import Recorder
 from wellspring.trust.identity.openbao import map_errors
-from wellspring.trust.identity.users import SIGNING_POLICY, TOKEN_TTL_SECONDS, TRANSIT_MOUNT, USER_NAME_PATTERN
+from wellspring.trust.identity.users import (
+    SIGNING_POLICY,
+    TOKEN_TTL_SECONDS,
+    TRANSIT_MOUNT,
+    USER_NAME_PATTERN,
+    read_login_mount,
+)
 
 ENROLLMENT_POLICY = "enrollment"
 """Name of the policy that lets the supervisor enroll users."""
 MIN_PASSWORD_LENGTH = 12
 """Minimum number of characters of a password."""
-_USERPASS_MOUNT = "userpass"
+LOCKOUT = {
+    "lockout_threshold": "5",
+    "lockout_counter_reset_duration": "15m",
+    # Short, because only the owner can send a password, and an urgent rollback must not wait for long.
+    "lockout_duration": "1m",
+}
+"""When a name is locked after wrong passwords, and for how long."""
 _TOTP_METHOD = {
     "method_name": SIGNING_POLICY,
     "issuer": "wellspring",
@@ -78,11 +91,16 @@ path "{mount}/keys/+" {{
 """
 
 
-def configure_user_login(root: Any) -> None:
-    """Create the login method, TOTP enforcement and policies of users. root: a client with the root token."""
-    root.sys.enable_auth_method(_USERPASS_MOUNT)
+def configure_user_login(root: Any) -> str:
+    """Create the login method, TOTP enforcement and policies of users, and return the secret name of the method.
+
+    root: a client with the root token.
+    """
+    mount = f"users-{secrets.token_hex(16)}"
+    root.sys.enable_auth_method("userpass", path=mount)
+    root.adapter.post(f"/v1/sys/auth/{mount}/tune", json={"user_lockout_config": LOCKOUT})
     root.sys.enable_secrets_engine("transit", path=TRANSIT_MOUNT)
-    accessor = str(root.sys.list_auth_methods()["data"][f"{_USERPASS_MOUNT}/"]["accessor"])
+    accessor = str(root.sys.list_auth_methods()["data"][f"{mount}/"]["accessor"])
     response: Any = root.adapter.post("/v1/identity/mfa/method/totp", json=_TOTP_METHOD)
     method = str(response["data"]["method_id"])
     # Every userpass login needs a TOTP code in addition to the password.
@@ -93,12 +111,13 @@ def configure_user_login(root: Any) -> None:
     values = {
         "mount": TRANSIT_MOUNT,
         "accessor": accessor,
-        "users": _USERPASS_MOUNT,
+        "users": mount,
         "policy": SIGNING_POLICY,
         "seconds": TOKEN_TTL_SECONDS,
     }
     root.sys.create_or_update_policy(SIGNING_POLICY, _USER_POLICY_TEMPLATE.format(**values))
     root.sys.create_or_update_policy(ENROLLMENT_POLICY, _ENROLLMENT_POLICY_TEMPLATE.format(**values, method=method))
+    return mount
 
 
 def find_user_settings(project: Project, name: str) -> UserSettings:
@@ -139,9 +158,10 @@ def enroll_user(project: Project, name: str, password: str, *, client: Any, step
     _require_strong_password(password)
     facts: dict[str, JsonValue] = {"roles": list(roles), "principal": "owner"}
     with step("enroll", f"user:{name}", intent=True, facts=facts) as act:
-        created = _create_user(client, name, password)
-        method = _verify_password(client, name, password) if created else _resume_enrollment(client, name, password)
-        secret = _create_totp_secret(client, name, method)
+        mount = read_login_mount(project)
+        created = _create_user(client, mount, name, password)
+        verify = _verify_password if created else _resume_enrollment
+        secret = _create_totp_secret(client, mount, name, verify(client, mount, name, password))
         public = _create_signing_key(client, name)
         act.add_facts(public_key=public)
     label = quote(f"{project.name}:{name}")
@@ -160,7 +180,7 @@ def _require_strong_password(password: str) -> None:
         )
 
 
-def _create_user(client: Any, name: str, password: str) -> bool:
+def _create_user(client: Any, mount: str, name: str, password: str) -> bool:
     """Create the user. Returns False if the user exists; OpenBao then changes nothing."""
     user_fields = {
         "password": password,
@@ -172,34 +192,32 @@ def _create_user(client: Any, name: str, password: str) -> bool:
     }
     try:
         with map_errors(f"create the user {name}"):
-            client.adapter.post(f"/v1/auth/{_USERPASS_MOUNT}/users/{name}", json=user_fields)
+            client.adapter.post(f"/v1/auth/{mount}/users/{name}", json=user_fields)
     except Refused:
         return False
     return True
 
 
-def _verify_password(client: Any, name: str, password: str) -> str:
+def _verify_password(client: Any, mount: str, name: str, password: str) -> str:
     """Log in with the password, which creates the user's entity; return the id of the required TOTP method."""
     with map_errors(f"verify the password of {name}"):
-        response: Mapping[str, Any] = client.adapter.post(
-            f"/v1/auth/{_USERPASS_MOUNT}/login/{name}", json={"password": password}
-        )
+        response: Mapping[str, Any] = client.adapter.post(f"/v1/auth/{mount}/login/{name}", json={"password": password})
     (constraint,) = response["auth"]["mfa_requirement"]["mfa_constraints"].values()
     return str(constraint["any"][0]["id"])
 
 
-def _resume_enrollment(client: Any, name: str, password: str) -> str:
+def _resume_enrollment(client: Any, mount: str, name: str, password: str) -> str:
     try:
-        return _verify_password(client, name, password)
+        return _verify_password(client, mount, name, password)
     except Refused:
         raise already_enrolled(name) from None
 
 
-def _create_totp_secret(client: Any, name: str, method: str) -> str:
+def _create_totp_secret(client: Any, mount: str, name: str, method: str) -> str:
     """Create the TOTP secret, which OpenBao returns only once. Raises Refused if the user has one already."""
     with map_errors(f"create the TOTP secret of {name}"):
-        mount: Any = client.adapter.get(f"/v1/sys/internal/ui/mounts/auth/{_USERPASS_MOUNT}")
-        alias = {"alias_name": name, "alias_mount_accessor": mount["data"]["accessor"]}
+        mounted: Any = client.adapter.get(f"/v1/sys/internal/ui/mounts/auth/{mount}")
+        alias = {"alias_name": name, "alias_mount_accessor": mounted["data"]["accessor"]}
         entity: Any = client.adapter.post("/v1/identity/lookup/entity", json=alias)
         response: Any = client.adapter.post(
             "/v1/identity/mfa/method/totp/admin-generate",

@@ -6,11 +6,12 @@ import json
 import os
 import socketserver
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wellspring.errors import Refused, WellspringError, encode_error
+from wellspring.errors import Refused, Unavailable, WellspringError, encode_error
 from wellspring.project import Project
 from wellspring.runtime.process import format_location
 from wellspring.runtime.service_users import read_service_users
@@ -21,12 +22,15 @@ from wellspring.trust.ledger.remote_sequencer import MAX_REQUEST_BYTES
 
 CALLING_SERVICES = ("worker", "api", "enclave")
 _REQUEST_TIMEOUT = 10.0
+MAX_CONNECTIONS = 64
+"""Open connections of one user: more than all jobs of a worker have, and none that others lack."""
 
 
 class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Serves the two loops of the sequencer; call `serve_forever`, from another thread `shutdown`, then `server_close`.
 
-    uids: the users who may send requests. Others may connect, and get a refusal.
+    uids: the users who may send requests, each with at most MAX_CONNECTIONS at a time. Others may connect, and get a
+    refusal.
     """
 
     daemon_threads = True
@@ -36,7 +40,7 @@ class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.loop = loop
         self.packing = packing
         self.path = path
-        self._uids = uids
+        self._slots = {uid: threading.BoundedSemaphore(MAX_CONNECTIONS) for uid in uids}
         path.unlink(missing_ok=True)
         super().__init__(str(path), _RequestHandler)
         os.chmod(path, 0o666)  # noqa: S103 (the uid of each peer is checked, so that a refusal has a reason)
@@ -46,16 +50,28 @@ class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.path.unlink(missing_ok=True)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 (a signature of socketserver)
-        """Refuse the users that may not send requests, before a thread is started for them."""
+        """Refuse the users that may not send requests or send too many, before a thread is started for them."""
         uid = peer_uid(request)
-        if uid in self._uids:
+        error: WellspringError
+        if uid not in self._slots:
+            error = Refused(
+                f"user {uid} may not send requests to the sequencer",
+                fix="only the services of this project and its owner may",
+            )
+        elif self._slots[uid].acquire(blocking=False):
             return True
-        refused = Refused(
-            f"user {uid} may not send requests to the sequencer",
-            fix="only the services of this project and its owner may",
-        )
-        request.sendall(_encode_line({"error": encode_error(refused)}))
+        else:
+            error = Unavailable(f"user {uid} has {MAX_CONNECTIONS} open connections", fix="try again in a moment")
+        request.sendall(_encode_line({"error": encode_error(error)}))
         return False
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection, and count it until it ends."""
+        uid = peer_uid(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots[uid].release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (a signature of socketserver)
         """Log where an unforeseen error happened; a peer that disconnected is not one."""

@@ -150,7 +150,7 @@ def _check_owners(project: Project) -> Iterator[HealthCheck]:
             "run as that user",
         )
         return
-    for name in ("seal.key", "supervisor.key"):
+    for name in ("seal.key", "supervisor.key", "login-path"):
         path = project.state_dir / name
         if path.exists():
             mode = stat.S_IMODE(path.stat().st_mode)

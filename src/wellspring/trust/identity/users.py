@@ -2,6 +2,9 @@
 
 The command line logs in (`login_user`), looks up the user of the token in OpenBao (`resume_session`), and lets them
 sign the note of their act (`trust.user_notes`) inside OpenBao, with a key that only they can use.
+
+OpenBao counts wrong passwords by name, whoever sends them. So the path of the login is a secret that only the project's
+owner can read: a service that reaches OpenBao's socket can neither try a password nor lock a user out.
 """
 
 from __future__ import annotations
@@ -27,6 +30,27 @@ SIGNING_POLICY = "user"
 USER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 TOKEN_TTL_SECONDS = 60
 """Seconds after which a user's token expires, used or not."""
+
+
+LOGIN_PATH_FILE = "login-path"
+"""File of the project's state that names the auth method of users at OpenBao. Only the owner can read it."""
+
+
+def read_login_mount(project: Project) -> str:
+    """Return the secret name of the auth method of users. Raises Refused for another user than the owner."""
+    path = project.state_dir / LOGIN_PATH_FILE
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except PermissionError:
+        raise Refused(
+            f"users of {project.root} log in under its owner only", fix="run as the user who ran `wellspring up`"
+        ) from None
+    except FileNotFoundError:
+        raise Unavailable(
+            f"{path} is missing: no user of this project can log in",
+            fix="run `wellspring up`; if an older version created the project, then `wellspring clean` and "
+            "`wellspring up`",
+        ) from None
 
 
 class UserToken:
@@ -69,10 +93,11 @@ def public_key_id(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
-def login_user(socket: ServerSocket, name: str, password: str, code: str) -> UserToken:
+def login_user(socket: ServerSocket, name: str, password: str, code: str, *, mount: str) -> UserToken:
     """Log a user in. A code is valid once, for its 30 seconds and one time step before and after.
 
-    Raises Refused, without revealing which of the three was wrong; Unavailable if the server does not respond.
+    mount: see `read_login_mount`. Five wrong passwords within 15 minutes lock a name for a minute. Raises Refused,
+    without revealing which of the three was wrong; Unavailable if the server does not respond.
     """
     # Pass only digits on: OpenBao's counter of used codes would treat a code with a space as another code.
     if not USER_NAME_PATTERN.fullmatch(name) or not re.fullmatch(r"[0-9]{6}", code):
@@ -80,7 +105,7 @@ def login_user(socket: ServerSocket, name: str, password: str, code: str) -> Use
     client = open_client(socket)
     try:
         with map_errors("log in"):
-            response: Any = client.adapter.post(f"/v1/auth/userpass/login/{name}", json={"password": password})
+            response: Any = client.adapter.post(f"/v1/auth/{mount}/login/{name}", json={"password": password})
         auth = response["auth"]
         if auth["client_token"]:
             # A login without a code means that the server has another configuration.
@@ -126,7 +151,9 @@ def _lookup_principal(client: Any, project: Project) -> Principal:
         ) from None
     metadata: dict[str, Any] = token_info.get("meta") or {}
     name = str(metadata.get("username", ""))
-    if token_info.get("path") != f"auth/userpass/login/{name}" or token_info.get("policies") != [SIGNING_POLICY]:
+    if token_info.get("path") != f"auth/{read_login_mount(project)}/login/{name}" or token_info.get("policies") != [
+        SIGNING_POLICY
+    ]:
         raise Refused("this login does not belong to a user", fix="log in with a name, a password and a code")
     if name not in project.users:
         raise Refused(
@@ -160,5 +187,5 @@ def _revoke_self(client: Any) -> None:
 def _login_refused() -> Refused:
     return Refused(
         "name, password or code is wrong, the code was used before, or there were too many attempts",
-        fix="wait for the authenticator's next code, then try again",
+        fix="wait a minute, for the authenticator's next code, then try again",
     )
