@@ -115,9 +115,10 @@ def running_project(*, contracts: Sequence[str] = (), copied: Path | None = None
         shutil.copytree(copied, root, ignore=shutil.ignore_patterns("__pycache__", ".wellspring"), dirs_exist_ok=True)
     else:
         (root / "wellspring.toml").write_text(minimal_config())
-        (root / "contracts").mkdir()
-        texts = contracts or [path.read_text() for path in sorted((EXAMPLE / "contracts").iterdir())]
-        for number, text in enumerate(texts):
+        if not contracts:
+            shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+        (root / "contracts").mkdir(exist_ok=True)
+        for number, text in enumerate(contracts):
             (root / "contracts" / f"{number}.odcs.yaml").write_text(text)
     root.chmod(0o755)
     project = ProjectFixture(load_project(root))

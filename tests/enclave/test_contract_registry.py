@@ -122,6 +122,24 @@ def test_contract_of_another_name_that_protects_a_column_less_is_refused(project
     assert entry.subject == "contract:loose@1.0.0"
 
 
+def test_contract_of_the_same_files_under_a_new_source_that_protects_a_column_less_is_refused(
+    project: ProjectFixture,
+) -> None:
+    token = "egress, value: token }, { property: domain, value: claim }"
+    source = {"source, value: clearinghouse": "source, value: second"}
+    path = project.folder / "wellspring.toml"
+    path.write_text(path.read_text() + "\n[sources.second]\nkind = 'sftp'\naddress = 'embedded'\n")
+    with project.open_enclave():
+        registry = open_registry(project)
+        registry.accept(project.contract().digest)
+        looser = add_contract(project, "loose", **{token: "egress, value: plain }", '"loose_*': '"*'}, **source)
+        with pytest.raises(Refused, match="an earlier contract of the source clearinghouse"):
+            registry.accept(looser.digest)
+        # Other files.
+        registry.accept(add_contract(project, "open", **{token: "egress, value: plain }"}, **source).digest)
+        registry.accept(add_contract(project, "loose", **{'"loose_*': '"*'}, **source).digest)
+
+
 @pytest.mark.parametrize("column", ["member_name", "street", "note", "ssn", "e_mail"])
 def test_first_contract_that_lets_personal_data_leave_is_refused(project: ProjectFixture, column: str) -> None:
     plain = f"name: {column}\n        logicalType: string\n        classification: operational\n"

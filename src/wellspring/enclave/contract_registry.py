@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.contracts.personal_columns import find_personal_columns
-from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_source
+from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_others
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -46,7 +46,7 @@ class ContractRegistry:
 
         Raises Refused if the digest is unknown, if the file matches another contract, if the content changed without a
         new version, if the contract protects a column less than the last accepted version or than an earlier contract
-        of its source, gives it other tokens, or lets a column leave that holds personal data by its name.
+        of its source or files, gives it other tokens, or lets a column leave that holds personal data by its name.
         """
         project_contracts = self.read_all()
         matching = [contract for contract in project_contracts if contract.digest == digest]
@@ -108,7 +108,7 @@ class ContractRegistry:
                     "\n".join(changed),
                     fix="restore the normalization, or declare the column under a new name with a domain of its own",
                 )
-            _refuse_looser_than_source(subject, contract, accepted)
+            _refuse_looser_than_others(subject, contract, accepted)
             self._refuse_personal_columns(subject, contract, newest)
             act.add_facts(**outbox_entry.facts)
             self._store.accept_contract(contract, outbox_entry)
@@ -133,13 +133,13 @@ class ContractRegistry:
             )
 
 
-def _refuse_looser_than_source(subject: str, contract: DataContract, accepted: Mapping[str, DataContract]) -> None:
-    descriptions = weaker_than_source(accepted.values(), contract)
+def _refuse_looser_than_others(subject: str, contract: DataContract, accepted: Mapping[str, DataContract]) -> None:
+    descriptions = weaker_than_others(accepted.values(), contract)
     if descriptions:
         raise _refuse_for_columns(
             subject,
             "weakened_protection",
-            f"{contract.name} {contract.version} protects less than another contract of its source:",
+            f"{contract.name} {contract.version} protects less than an earlier contract of these files:",
             descriptions,
             fix="give these columns the egress rule of the earlier contract; an exception by a second person does not "
             "exist yet",

@@ -25,6 +25,7 @@ class ContractColumn(Frozen):
     normalization: steps that are applied to each text before it is validated (`data/contracts/normalization.py`).
     timezone: the zone of times that name none; None: UTC, and each run reports how many there were.
     zone_required: a time that names no zone is invalid.
+    title: the business name of the column, for people; it counts as a name when personal data is looked for.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ContractColumn(Frozen):
     normalization: tuple[str, ...] = ("trim", "nfc")
     timezone: str | None = None
     zone_required: bool = False
+    title: str | None = None
 
     @property
     def name_in_file(self) -> str:

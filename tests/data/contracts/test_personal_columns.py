@@ -31,7 +31,7 @@ def list_personal(*columns: ContractColumn) -> list[str]:
 @pytest.mark.parametrize("name", PERSONAL)
 def test_text_with_a_personal_name_must_not_leave(name: str):
     assert list_personal(column(name)) == [name]
-    assert list_personal(column("c7", path=name)) == ["c7"]
+    assert list_personal(column("c7", path=name)) == list_personal(column("c7", title=name)) == ["c7"]
     assert list_personal(column(name, enum=("a", "b"))) == list_personal(column(name, "int64")) == []
     assert list_personal(column(name, egress="never")) == list_personal(column(name, egress="masked")) == []
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.builders.contracts import column, contract
-from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_source
+from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_others
 from wellspring.records.contracts import DataContract
 
 ORDER = ("never", "token", "year", "plain")
@@ -95,15 +95,37 @@ def test_a_token_column_keeps_its_normalization():
 def test_contracts_of_one_source_are_compared_whatever_their_names():
     first = contract(column("name", egress="never"), column("id", egress="token", domain="claim"), name="first")
     second = contract(column("n", egress="plain", path="name"), column("other"), name="second")
-    (weaker,) = weaker_than_source([first], second)
+    (weaker,) = weaker_than_others([first], second)
     assert weaker == "n leaves as 'plain'; first 1.0.0, an earlier contract of the source vendor, has 'never'"
-    assert weaker_than_source([second], first) == ()
-    assert weaker_than_source([first.model_copy(update={"source": "another"})], second) == ()
+    assert weaker_than_others([second], first) == ()
     # Versions of one contract are compared by `weakened_protections`.
-    assert weaker_than_source([first.model_copy(update={"name": "second"})], second) == ()
+    assert weaker_than_others([first.model_copy(update={"name": "second"})], second) == ()
 
 
 @pytest.mark.parametrize("egress", ["masked", "plain", "prefix(1)"])
 def test_another_contract_of_the_source_lets_nothing_leave_that_was_a_token(egress: str):
     first = contract(column("id", egress="token", domain="claim"), name="first")
-    assert weaker_than_source([first], contract(column("ID", egress=egress), name="second"))
+    assert weaker_than_others([first], contract(column("ID", egress=egress), name="second"))
+
+
+@pytest.mark.parametrize(
+    ("files", "columns", "compared"),
+    [
+        ("claim_*.csv", ("id", "name"), True),
+        ("*.csv", ("id", "name"), True),
+        ("incoming/**/claim_*", ("NAME", "id", "other"), True),
+        ("claim_*.csv", ("name",), True),
+        ("order_*.csv", ("id", "name"), False),
+        ("claim_*.csv", ("name", "one", "two"), False),
+    ],
+)
+def test_contracts_of_the_same_files_under_another_source_are_compared(
+    files: str, columns: tuple[str, ...], compared: bool
+):
+    first = contract(column("name", egress="never"), column("id", egress="token", domain="claim"), name="first")
+    first = first.model_copy(update={"files": "claim_*.csv"})
+    second = contract(*(column(name) for name in columns), name="second")
+    second = second.model_copy(update={"source": "another", "files": files})
+    described = weaker_than_others([first], second)
+    assert bool(described) == compared
+    assert all("first 1.0.0, an earlier contract of the source vendor" in text for text in described)

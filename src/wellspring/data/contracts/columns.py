@@ -98,6 +98,7 @@ def parse_column(
         normalization=steps,
         timezone=_parse_timezone(document, schema_property, path),
         zone_required=(schema_property.logicalTypeOptions or {}).get("timezone") is True,
+        title=schema_property.businessName,
     )  # fmt: skip
 
 

@@ -63,7 +63,8 @@ def find_personal_columns(
 
 def _explain(column: ContractColumn, find_column_kind: Callable[[str], str], *, is_prefix: bool) -> str:
     # The name in the file is the vendor's, and cannot be chosen by the author of a contract.
-    names = {_normalize_name(name) for name in (column.name, column.name_in_file.rpartition(".")[2])}
+    name_in_file = column.name_in_file.rpartition(".")[2]
+    names = {_normalize_name(name) for name in (column.name, name_in_file, column.title or "")}
     for kind, pattern in _KINDS.items():
         if any(re.search(pattern, name) for name in names):
             return f"holds {kind} by its name"

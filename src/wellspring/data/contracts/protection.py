@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wellspring.data.contracts.columns import prefix_length
+from wellspring.data.contracts.file_globs import have_common_name
 from wellspring.records.contracts import DataContract, EgressRule
 
 _PROTECTION_LEVELS: dict[str, int] = {"never": 5, "token": 4, "masked": 3, "year": 2, "plain": 0}
@@ -48,15 +49,16 @@ def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...
     return tuple(weakened)
 
 
-def weaker_than_source(earlier: Iterable[DataContract], new: DataContract) -> tuple[str, ...]:
-    """Describe each column that leaves with less protection than under an earlier contract of the same source.
+def weaker_than_others(earlier: Iterable[DataContract], new: DataContract) -> tuple[str, ...]:
+    """Describe each column that leaves with less protection than under an earlier contract of another name.
 
-    The contracts have any names: a file could be delivered under each. Columns are compared by their name in the file,
-    which the vendor chose. A column that an earlier contract does not declare is not compared.
+    Compared are the contracts of the same source, because a file could be delivered under each, and those of other
+    sources for the same files (`describes_same_files`), because a source can be declared twice. Columns are compared by
+    their name in the file, which the vendor chose. A column that an earlier contract does not declare is not compared.
     """
     weaker: list[str] = []
     for contract in earlier:
-        if contract.source != new.source or contract.name == new.name:
+        if contract.name == new.name or not (contract.source == new.source or describes_same_files(contract, new)):
             continue
         columns = {column.name_in_file.casefold(): column for column in contract.columns}
         for column in new.columns:
@@ -64,9 +66,19 @@ def weaker_than_source(earlier: Iterable[DataContract], new: DataContract) -> tu
             if earlier_column is not None and _is_weaker_egress(earlier_column.egress, column.egress):
                 weaker.append(
                     f"{column.name} leaves as {column.egress!r}; {contract.name} {contract.version}, an earlier "
-                    f"contract of the source {new.source}, has {earlier_column.egress!r}"
+                    f"contract of the source {contract.source}, has {earlier_column.egress!r}"
                 )
     return tuple(weaker)
+
+
+def describes_same_files(earlier: DataContract, new: DataContract) -> bool:
+    """Return whether two contracts can describe the same files, whatever their sources.
+
+    A file name can match both globs, without their folders, and at least half of the columns of the new contract are
+    columns of the earlier one.
+    """
+    names, new_names = ({column.name_in_file.casefold() for column in contract.columns} for contract in (earlier, new))
+    return 2 * len(names & new_names) >= len(new_names) and have_common_name(earlier.files, new.files)
 
 
 def changed_normalizations(old: DataContract, new: DataContract) -> tuple[str, ...]:
