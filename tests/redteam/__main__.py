@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     started = time.monotonic()
     with open_target() as target:
         results = [result for item in chosen if (result := _attempt_in_time(target, item, started)) is not None]
-        notes = list(target.notes)
+        notes = [*target.notes, f"refusals in the ledger: {target.describe_refusals()}"]
     missing = [] if options.only else find_missing_minima(attempts)
     if len(results) < len(chosen):
         missing.append(f"{len(chosen) - len(results)} attempts were not made within {SECONDS} s")
@@ -64,7 +64,7 @@ def _attempt_in_time(target: Target, item: Attempt, started: float) -> Result | 
     if time.monotonic() - started > SECONDS:
         return None
     result = make_attempt(target, item)
-    mark = "FAIL" if result.problem else "wait" if result.awaited else "ok  "
+    mark = "FAIL" if result.problem else "wait" if result.awaited and not result.is_refused else "ok  "
     print(f"{mark} {item.kind:13} {item.position:10} {item.name} ({result.seconds:.1f} s)", flush=True)
     if result.problem:
         print(f"     {result.problem}", flush=True)

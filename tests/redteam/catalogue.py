@@ -55,7 +55,7 @@ class Attempt(NamedTuple):
 
 _MODULES = (
     "service_users", "false_servers", "laid_links", "project_code", "journal_lines", "stored_state", "contracts",
-    "open_files", "floods", "small",
+    "open_files", "floods", "small", "other_projects", "special_files", "logins", "requests",
 )  # fmt: skip
 _attempts: list[Attempt] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import ascii_lowercase
 
 from tests.redteam.catalogue import attempt
 from tests.redteam.target import Target
@@ -139,3 +140,39 @@ def change_the_domain_of_tokens(target: Target, is_twin: bool) -> str:
     if not is_twin:
         second = second.replace("value: item }", "value: other }")
     return _ingest_under(target, (name, first), (name, second))
+
+
+@attempt(
+    "contracts", "author", refused="not spelled", allowed="one row waits", needs="servers",
+    awaited="rules and patterns over columns that do not leave as they are",
+)  # fmt: skip
+def spell_an_identifier_by_rules(target: Target, is_twin: bool) -> str:
+    """An author writes a rule for each letter of an identifier, and reads which a row breaks; on a number it may."""
+    name, secret = ("rulea", "dog") if is_twin else ("ruleb", "dog")
+    rules = [("pieces", "pieces < 100")] if is_twin else _spelling_rules(len(secret))
+    lines = [f'      - {{ type: sql, name: {rule}, query: "{query}" }}' for rule, query in rules]
+    text = "\n".join([build_contract(name, "csv", "csv").rstrip(), "    quality:", *lines, ""])
+    contract = target.project.contracts_dir / f"{name}.odcs.yaml"
+    drop = target.project.vendor_dir / "outbox" / f"{name}_1.csv"
+    contract.write_text(text, encoding="utf-8")
+    rows = [f"{secret},{500 if is_twin else 1}", *(f"___{number},1" for number in range(40))]
+    drop.write_text("\n".join(["item_id,pieces", *rows, ""]), encoding="utf-8")
+    try:
+        result = target.run("ingest")
+        file = next(file for file in result.document["files"] if file["name"] == drop.name)
+        shown = target.run("quarantine", "show", file["drop"]).document["rows"]
+    finally:
+        contract.unlink()
+        drop.unlink()
+    broken = sorted(str(reason["column"]) for row in shown for reason in row["reasons"])
+    if is_twin:
+        return "one row waits" if broken == ["pieces"] else str(broken)
+    return "spelled" if "".join(rule[-1] for rule in broken) == secret else "not spelled"
+
+
+def _spelling_rules(length: int) -> list[tuple[str, str]]:
+    return [
+        (f"r{place}_{letter}", f"substr(item_id, {place}, 1) <> '{letter}'")
+        for place in range(1, length + 1)
+        for letter in ascii_lowercase
+    ]

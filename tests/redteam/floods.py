@@ -8,10 +8,13 @@ import struct
 from contextlib import ExitStack
 from functools import partial
 
+import psutil
+
 from tests.crash.serving_project import PASSWORD
 from tests.redteam.catalogue import attempt
-from tests.redteam.target import Target, describe_outcome
-from tests.redteam.vendor_drops import describe_delivery
+from tests.redteam.service_users import find_pid
+from tests.redteam.target import Target, describe_outcome, wait_until
+from tests.redteam.vendor_drops import describe_delivery, write_repeated_text
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity.users import login_user, read_login_mount
 
@@ -38,15 +41,6 @@ def read_status(connection: socket.socket) -> str:
 def deliver_a_bomb_of_numbers(target: Target, is_twin: bool) -> str:
     """A vendor delivers a Parquet file of which one column decodes to gigabytes; a plain one is published."""
     return describe_delivery(target, "cell_good.parquet" if is_twin else "cell_numbers.parquet")
-
-
-@attempt(
-    "floods", "vendor", refused="stopped unprocessable", allowed="published", needs="servers",
-    recorded=("admit unprocessable",),
-)  # fmt: skip
-def deliver_a_bomb_of_texts(target: Target, is_twin: bool) -> str:
-    """A vendor delivers a Parquet file whose index hides how often a text is repeated; a plain one is published."""
-    return describe_delivery(target, "cell_good.parquet" if is_twin else "cell_bomb.parquet")
 
 
 @attempt(
@@ -234,3 +228,27 @@ def guess_passwords(target: Target, is_twin: bool) -> str:
 def log_in_as(target: Target, name: str, password: str, code: str) -> str:
     server, mount = find_server_socket(target.project, "openbao"), read_login_mount(target.project)
     return login_user(server, name, password, code, mount=mount).token
+
+
+@attempt(
+    "floods", "vendor", refused="exit 75, the enclave runs on", allowed="exit 0, the enclave runs on", needs="restart",
+    awaited="a budget for texts that a dictionary repeats, of which the index of a Parquet file says nothing",
+)  # fmt: skip
+def deliver_a_bomb_of_texts(target: Target, is_twin: bool) -> str:
+    """A vendor delivers 18 kB of Parquet that repeat a text 2,000,000 times; a file that repeats it twice is read."""
+    if is_twin:
+        return target.remembered["texts"]
+    # First, because a drop that ended the enclave is tried again by each later run.
+    target.remembered["texts"] = _deliver_texts(target, 2)
+    return _deliver_texts(target, 2_000_000)
+
+
+def _deliver_texts(target: Target, rows: int) -> str:
+    pid = find_pid(target, "enclave")
+    path = target.project.vendor_dir / "outbox" / f"cell_texts_{rows}.parquet"
+    path.write_bytes(write_repeated_text(rows))
+    code = target.run("ingest").code
+    path.unlink()
+    is_alive = psutil.pid_exists(pid)
+    assert wait_until(lambda: target.run("status").code == 0, 60)
+    return f"exit {code}, the enclave {'runs on' if is_alive else 'ended'}"

@@ -201,3 +201,29 @@ def read_through_a_link_of_the_folder(target: Target, is_twin: bool) -> str:
     target.notes.append(f"through a {'folder' if is_twin else 'link'}: {outcomes}")
     read = sorted(name for name, outcome in outcomes.items() if outcome == "done")
     return f"read {', '.join(read)}" if read else "no key"
+
+
+def _transform_with(target: Target, query: str) -> str:
+    """Build with one more dbt model, which holds a query; return the exit code and what the error tells."""
+    folder = target.project.root / "dbt" / "models" / "laid"
+    folder.mkdir()
+    (folder / "laid.sql").write_text(query, encoding="utf-8")
+    (folder / "laid.yml").write_text(
+        "models:\n  - name: laid\n    config: {contract: {enforced: true}, meta: {keys: [order_id]}}\n"
+        "    columns: [{name: order_id, data_type: varchar}]\n",
+        encoding="utf-8",
+    )
+    try:
+        result = target.run("transform")
+    finally:
+        shutil.rmtree(folder)
+    return f"exit {result.code}"
+
+
+@attempt("project-code", "author", refused="exit 78", allowed="exit 0", needs="model")
+def read_the_seal_key_by_sql(target: Target, is_twin: bool) -> str:
+    """A dbt model selects the content of the seal key; a table of the edition it may select."""
+    key = target.project.state_dir / "seal.key"
+    if is_twin:
+        return _transform_with(target, "select distinct order_id from {{ source('landed', 'orders') }}")
+    return _transform_with(target, f"select hex(content) as order_id from read_blob('{key}')")

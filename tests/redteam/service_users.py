@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.builders.projects import login_with_credential
 from tests.redteam.catalogue import attempt
-from tests.redteam.target import Target
-from wellspring.embedded.openbao_setup import supervisor_session
+from tests.redteam.target import Target, identify_service, run_as
+from wellspring.embedded.openbao_setup import issue_secret_id, supervisor_key_path, supervisor_session
 from wellspring.embedded.postgres import SOCKET_NAME
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.service_users import ServiceUsers
 from wellspring.trust.identity.openbao import map_errors
 from wellspring.trust.keys.openbao import OpenBaoSigner
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
@@ -205,3 +207,79 @@ def attach_shared_memory(target: Target, is_twin: bool) -> str:
         return "attached"
 
     return target.run_as("postgres" if is_twin else "other-user", attach)
+
+
+@attempt("service-users", "worker", refused="EACCES", allowed="read", needs="servers")
+def read_environment_of_the_worker(target: Target, is_twin: bool) -> str:
+    """A process of the worker's uid reads the environment of the worker; of an unhardened program it may."""
+    identity = target.identity("worker")
+    argv = ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "/bin/cat"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        # It answers when it runs as the worker.
+        program.stdin.write(b"x")
+        program.stdin.flush()
+        assert program.stdout.read(1) == b"x"
+        pid = program.pid if is_twin else find_pid(target, "worker")
+
+        def read_environment() -> str:
+            with open(f"/proc/{pid}/environ", "rb") as environment:
+                return "read" if environment.read(1) else "empty"
+
+        return target.run_as("worker", read_environment)
+
+
+@attempt("service-users", "owner", refused="refused", allowed="logged in", needs="servers")
+def use_a_credential_twice(target: Target, is_twin: bool) -> str:
+    """Somebody uses a wrapped credential that a service has used; a fresh one is accepted."""
+    credential = issue_secret_id(target.project, "worker")
+    if not is_twin:
+        login_with_credential(target.project, credential).close()
+    login_with_credential(target.project, credential).close()
+    return "logged in"
+
+
+@attempt("service-users", "other-user", refused="EACCES", allowed="connected", needs="servers")
+def reach_the_store_from_another_project(target: Target, is_twin: bool) -> str:
+    """The worker of another project, with its own range of uids, connects to the online store; this worker may."""
+    path = target.project.socket_path("valkey")
+    foreign = identify_service(ServiceUsers(target.users.first_uid + 32), "worker")
+    return run_as(target.identity("worker") if is_twin else foreign, lambda: connect_socket(path))
+
+
+@attempt("service-users", "owner", refused="refused", allowed="logged in", needs="restart")
+def use_an_old_credential_of_the_supervisor(target: Target, is_twin: bool) -> str:
+    """Somebody uses a copy of the supervisor's credential from before the last start; the present one is accepted."""
+    old = target.restart.supervisor_key
+    path = supervisor_key_path(target.project)
+    content = path.read_bytes()
+    path.write_bytes(content if is_twin else old)
+    try:
+        with supervisor_session(target.project):
+            return "logged in"
+    finally:
+        path.write_bytes(content)
+
+
+@attempt(
+    "service-users", "owner", refused="set aside", allowed="recorded once", needs="restart",
+    recorded=("finding forged_row",),
+)  # fmt: skip
+def forge_a_row_of_the_outbox(target: Target, is_twin: bool) -> str:
+    """Whoever owns the enclave's database adds a row to its outbox; one of the enclave is recorded once."""
+    target.first_entry = 0
+    assert target.restart
+    if is_twin:
+        return "recorded once" if target.count_actions("land") == target.restart.landed else "recorded again"
+    return "recorded" if target.has_entry("accept contract:forged") else "set aside"
+
+
+@attempt("small", "worker", refused="ended, named", allowed="left alone", needs="restart")
+def leave_a_holder_of_a_lock(target: Target, is_twin: bool) -> str:
+    """A process of the worker's uid keeps the lock of its journal after `down`; one without a lock is left alone."""
+    report = target.restart
+    if is_twin:
+        return "left alone" if report.is_bystander_alive else "ended"
+    is_named = str(report.holder_pid) in report.down_output
+    return f"{'left alone' if report.is_holder_alive else 'ended'}, {'named' if is_named else 'not named'}"

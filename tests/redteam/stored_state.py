@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,24 @@ def _read_row(store: Any, key: bytes) -> dict[bytes, bytes]:
     return store.hgetall(key)
 
 
+@contextlib.contextmanager
+def _open_store(target: Target, service: str) -> Generator[Any]:
+    """Log in to the online store with the password of a service."""
+    from redis import Redis
+
+    with target.session(service) as session:
+        login = OpenBaoSecretStore(session).read_secret(f"{service}/valkey")
+    path = str(target.project.socket_path("valkey"))
+    with Redis(unix_socket_path=path, username=login["user"], password=login["password"]) as store:
+        yield store
+
+
 @attempt("stored-state", "worker", refused="status 500 corrupted", allowed="status 200", needs="model")
 def put_the_row_of_another_key(target: Target, is_twin: bool) -> str:
     """The worker's login puts the online row of another order under a key; a row put back as it was is answered."""
-    from redis import Redis
-
     assert target.released
     token = next(iter(target.key.values())).encode()
-    with target.session("worker") as session:
-        login = OpenBaoSecretStore(session).read_secret("worker/valkey")
-    path = str(target.project.socket_path("valkey"))
-    with Redis(unix_socket_path=path, username=login["user"], password=login["password"]) as store:
+    with _open_store(target, "worker") as store:
         rows = [key for key in store.scan_iter(count=1_000) if token in key]
         original = {key: _read_row(store, key) for key in rows}
         try:
@@ -126,13 +134,9 @@ def put_the_row_of_another_key(target: Target, is_twin: bool) -> str:
 @attempt("stored-state", "api", refused="NOPERM", allowed="read", needs="model")
 def write_an_online_row_as_api(target: Target, is_twin: bool) -> str:
     """The API's login of the online store writes a row; it may read one."""
-    from redis import Redis
     from redis.exceptions import NoPermissionError
 
-    with target.session("api") as session:
-        login = OpenBaoSecretStore(session).read_secret("api/valkey")
-    path = str(target.project.socket_path("valkey"))
-    with Redis(unix_socket_path=path, username=login["user"], password=login["password"]) as store:
+    with _open_store(target, "api") as store:
         try:
             if is_twin:
                 store.hmget("any row", ["x"])
@@ -164,3 +168,16 @@ def serve_another_release(target: Target, is_twin: bool) -> str:
         path.write_bytes(content)
         os.chown(path, info.st_uid, info.st_gid)
         wait_until(lambda: _predict(target) == "status 200", 10)
+
+
+@attempt("stored-state", "worker", refused="status 500 corrupted", allowed="status 200", needs="model")
+def move_the_marker_of_online_rows(target: Target, is_twin: bool) -> str:
+    """The worker's login lets the marker of online rows name another edition; the marker as it was is accepted."""
+    with _open_store(target, "worker") as store:
+        (marker,) = store.scan_iter(match="ws:edition:*", count=1_000)
+        edition = store.hget(marker, "id")
+        try:
+            store.hset(marker, "id", edition if is_twin else b"0123456789ab")
+            return _predict(target)
+        finally:
+            store.hset(marker, "id", edition)

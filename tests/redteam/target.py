@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 from tests.builders.projects import login_with_credential
 from tests.crash.project import CommandResult, ProjectCommands
 from tests.crash.serving_project import ServingProject
+from tests.redteam.restart import RestartReport, restart_servers
 from tests.redteam.shop_project import MODEL, ReleaseOutcome, create_shop, release_model
 from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import WellspringError
@@ -27,8 +28,8 @@ from wellspring.project import Project
 from wellspring.runtime.service_users import ServiceUsers, read_service_users
 from wellspring.trust.identity.openbao import OpenBaoSession
 
-Needs = Literal["nothing", "servers", "model", "stop"]
-"""What an attempt needs: temporary folders, the servers of a project, a released model; or it stops the servers."""
+Needs = Literal["nothing", "servers", "model", "restart", "stop"]
+"""What an attempt needs: temporary folders, the servers of a project, a released model, a restart, or a stop."""
 OTHER_UID = 65534
 """The uid `nobody`, which foreign programs of a machine use too."""
 
@@ -45,9 +46,14 @@ OTHER_USER = Identity(OTHER_UID, OTHER_UID)
 
 
 def describe_outcome(call: Callable[[], str]) -> str:
-    """Return what a call returns, the name of the error number of its OSError, or the kind of its WellspringError."""
+    """Return what a call returns, the name of the error number of its OSError, or the kind of its WellspringError.
+
+    What an attempt did not foresee is an outcome too, which is neither a refusal nor allowed.
+    """
     try:
         return call()
+    except (AssertionError, LookupError, StopIteration, TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
     except OSError as error:
         return type(error).__name__ if error.errno is None else errno.errorcode.get(error.errno, str(error.errno))
     except WellspringError as error:
@@ -97,6 +103,8 @@ class Target:
         self.folder = folder
         self.notes: list[str] = []
         """What an attempt noticed beside its outcome, for the report."""
+        self.remembered: dict[str, str] = {}
+        """Outcomes of twins that must come before their attempts."""
         self.first_entry = 0
         """The index in the log from which the entry of the present attempt is sought."""
         self._are_stopped = False
@@ -120,6 +128,11 @@ class Target:
         return release_model(self.shop)
 
     @cached_property
+    def restart(self) -> RestartReport:
+        """The report of a restart, during which an operator tampers with the database."""
+        return restart_servers(self.released, self.count_actions("land"))
+
+    @cached_property
     def key(self) -> dict[str, str]:
         """The key of one entity of which the model predicts."""
         return self.released.sample_keys(1, model=MODEL)[0]
@@ -136,8 +149,10 @@ class Target:
         """Start what attempts need."""
         if needs != "nothing":
             assert self.shop
-        if needs in {"model", "stop"}:
+        if needs not in {"nothing", "servers"}:
             assert self.released
+        if needs == "restart":
+            assert self.restart
 
     def stop_servers(self) -> None:
         """Stop the servers for the attempts on what is stored, once."""
@@ -180,6 +195,17 @@ class Target:
     def count_entries(self) -> int:
         """Return the size of the ledger's index."""
         return int(self._query("select coalesce(max(tree_index) + 1, 0) from entries")[0][0])
+
+    def count_actions(self, action: str) -> int:
+        """Count the entries of an action in the log."""
+        return int(self._query("select count(*) from entries where action = ? and phase = 'done'", action)[0][0])
+
+    def describe_refusals(self) -> str:
+        """Count the entries of the log about what was refused or failed, by action and phase."""
+        if "shop" not in self.__dict__:
+            return "no server was started"
+        sql = "select action || ' ' || phase, count(*) from entries where phase in ('refused', 'failed') group by 1"
+        return ", ".join(f"{count} of {name}" for name, count in self._query(sql)) or "none"
 
     def has_entry(self, description: str) -> bool:
         """Return whether the log has an entry since `first_entry`. description: its action, and a word in it."""

@@ -27,7 +27,9 @@ def choose_sample() -> list[Attempt]:
 
 
 def is_short(item: Attempt) -> bool:
-    return item.kind not in SLOW and item.position != "vendor" and not item.name.startswith("verify")
+    return (
+        item.kind not in SLOW and item.position != "vendor" and not item.awaited and not item.name.startswith("verify")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,91 @@
+"""Pipes that a service lays where another service, or a command of the owner, opens a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+from tests.redteam.catalogue import attempt
+from tests.redteam.shop_project import MODEL
+from tests.redteam.target import Target, wait_until
+
+WAIT_SECONDS = 8.0
+
+
+@contextlib.contextmanager
+def _laid_pipe(target: Target, service: str, path: Path, *, is_pipe: bool) -> Generator[None]:
+    """Let a service lay a pipe, or an empty file, at a path; at the end release its readers and remove it."""
+
+    def lay() -> str:
+        os.mkfifo(path, 0o660) if is_pipe else path.touch(0o640)
+        return "laid"
+
+    assert target.run_as(service, lay) == "laid"
+    try:
+        yield
+    finally:
+        # A writer lets every reader go on, and its end is the end of the file for them.
+        writer = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        path.unlink()
+        os.close(writer)
+
+
+def _name_next_segment(folder: Path) -> Path:
+    lines = sum(path.read_bytes().count(b"\n") for path in folder.glob("*.log"))
+    return folder / f"{lines:012}.log"
+
+
+@attempt(
+    "journal-lines", "worker", refused="the log grows", allowed="the log grows", needs="model",
+    awaited="readers of journals that open plain files only",
+)  # fmt: skip
+def stop_the_log_with_a_pipe(target: Target, is_twin: bool) -> str:
+    """The worker's uid lays a pipe as the next file of its journal; with a plain file the lines of others are added."""
+    path = _name_next_segment(target.project.journals_dir / "worker")
+    with _laid_pipe(target, "worker", path, is_pipe=not is_twin):
+        target.first_entry = target.count_entries()
+        api = target.project.socket_path("api")
+        target.run_as("other-user", lambda: request_status(api))
+        is_added = wait_until(lambda: target.has_entry("connect"), WAIT_SECONDS)
+    assert wait_until(lambda: target.has_entry("connect"), 60), "the log did not go on"
+    return "the log grows" if is_added else "the log stands still"
+
+
+@attempt(
+    "stored-state", "worker", refused="answered", allowed="answered", needs="model",
+    awaited="readers of pointers that open plain files only",
+)  # fmt: skip
+def stop_the_api_with_a_pipe(target: Target, is_twin: bool) -> str:
+    """The worker's uid lays a pipe as the pointer to the live release; with the plain file, requests are answered."""
+    assert target.released
+    path = target.project.models_dir / "live" / MODEL
+    content, info = path.read_bytes(), path.stat()
+    api = target.project.socket_path("api")
+    if is_twin:
+        return request_status(api)
+    path.unlink()
+    try:
+        with _laid_pipe(target, "worker", path, is_pipe=True):
+            # The API reads the pointer at most once a second.
+            wait_until(lambda: request_status(api) != "answered", WAIT_SECONDS)
+            return request_status(api)
+    finally:
+        path.write_bytes(content)
+        os.chown(path, info.st_uid, info.st_gid)
+        path.chmod(0o640)
+        assert wait_until(lambda: request_status(api) == "answered", 60), "the API did not go on"
+
+
+def request_status(path: Path) -> str:
+    """Request the release of a model from the API, which has two seconds to answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            connection.connect(str(path))
+            connection.sendall(f"GET /v1/models/{MODEL} HTTP/1.1\r\nhost: api\r\n\r\n".encode())
+            return "answered" if connection.recv(4096) else "closed"
+    except TimeoutError:
+        return "no answer"
