@@ -66,6 +66,7 @@ def secrets(project: ProjectFixture) -> list[Path]:
     named = [
         state / "seal.key",
         state / "supervisor.key",
+        state / "login-path",
         state / "openbao",
         state / "postgres",
         project.project.enclave_dir,
@@ -119,6 +120,22 @@ def test_a_process_of_the_worker_user_opens_no_secret_and_no_vault(project: Proj
     assert vault == "PermissionError" or vault["slug"] == "refused"
     assert result.pop("database") == "PermissionError"
     assert {path: outcome for path, outcome in result.items() if outcome != "PermissionError"} == {}
+
+
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
+def test_the_confined_enclave_finds_its_entries_in_the_index_of_the_log(project: ProjectFixture, secrets: list[Path]):
+    (land, *_) = project.list_entries("land")
+    code = (
+        "from wellspring.bootstrap import open_ledger_index\n"
+        "from wellspring.runtime.sandbox import confine_process\n"
+        "assert confine_process(project, role='enclave') == ''\n"
+        f"entries = open_ledger_index(project).list_entries(subject={land['subject']!r}, phase='done')\n"
+        "print([item.entry.action for item in entries if item.entry.service == 'enclave'])"
+    )
+    ran = run_as(project.project, "enclave", code, stdin="")
+    assert ran.returncode == 0, ran.stderr
+    assert "land" in ran.stdout
+    assert "admit" in ran.stdout
 
 
 @pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
