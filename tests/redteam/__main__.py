@@ -86,7 +86,7 @@ def print_report(results: list[Result], missing: list[str], seconds: float) -> N
     awaited = sum(bool(result.awaited) and not result.is_refused for result in results)
     problems = sum(bool(result.problem) for result in results)
     print(
-        f"{len(results)} attempts: {refused} refused, {twins} twins allowed, {recorded} recorded in the ledger, "
+        f"{len(results)} attempts: {refused} refused, {twins} twins allowed, {recorded} recorded, "
         f"{awaited} await a defence, {problems} problems, {seconds:.0f} s"
     )
 

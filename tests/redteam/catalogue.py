@@ -33,9 +33,10 @@ Perform = Callable[[Target, bool], str]
 class Attempt(NamedTuple):
     """One attempt. refused, allowed: what the attempt and its twin must return, to the letter.
 
-    recorded: the entries of which the ledger must hold at least one, each as its action and a word in it; empty if
-    there is none, because the kernel or a command refuses the attempt before a server is reached. awaited: the defence
-    that does not exist yet; such an attempt may succeed. needs: what must run.
+    recorded: the entries of which the ledger must hold at least one, each as its action and a word in it, or `openbao`
+    and a word in OpenBao's audit log; empty if there is none, because the kernel or a command refuses the attempt
+    before a server is reached. awaited: the defence that does not exist yet; such an attempt may succeed. needs: what
+    must run.
     """
 
     name: str
@@ -54,8 +55,8 @@ class Attempt(NamedTuple):
 
 
 _MODULES = (
-    "service_users", "false_servers", "laid_links", "project_code", "journal_lines", "stored_state", "contracts",
-    "open_files", "floods", "small", "other_projects", "special_files", "logins", "requests",
+    "service_users", "roles", "false_servers", "laid_links", "project_code", "journal_lines", "stored_state",
+    "contracts", "open_files", "floods", "small", "other_projects", "special_files", "logins", "requests",
 )  # fmt: skip
 _attempts: list[Attempt] = []
 

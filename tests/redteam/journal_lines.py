@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from tests.redteam.catalogue import attempt
-from tests.redteam.target import Target
+from tests.redteam.target import Target, wait_until
 
 
 @attempt("journal-lines", "api", refused="EACCES", allowed="opened", needs="servers")
@@ -159,3 +159,26 @@ def change_a_row_of_the_index(target: Target, is_twin: bool) -> str:
 
     with changed_by(target, "sequencer", target.project.ledger_dir / "index.sqlite", update):
         return verify_ledger(target, "index")
+
+
+@attempt(
+    "journal-lines", "worker", refused="not in the log", allowed="in the log", needs="end", recorded=("check_journal",)
+)
+def forge_a_line_while_servers_run(target: Target, is_twin: bool) -> str:
+    """The worker's uid appends a promotion that nobody signed; a line that the supervisor has signed is added."""
+    if is_twin:
+        return target.remembered["line"]
+    # First, because the log of a journal stands still from a line that nobody signed.
+    before = target.count_actions("start")
+    target.run("restart", "witness")
+    is_added = wait_until(lambda: target.count_actions("start") > before, 10)
+    target.remembered["line"] = "in the log" if is_added else "not in the log"
+    path = find_journal(target, "worker")
+    assert target.run_as("worker", lambda: _append_to(path)) == "appended"
+    wait_until(lambda: target.has_entry("check_journal"), 10)
+    return "in the log" if target.has_entry("promote release:forged") else "not in the log"
+
+
+def _append_to(path: Path) -> str:
+    _append_line(_forge_line)(path)
+    return "appended"

@@ -34,16 +34,16 @@ def make_attempt(target: Target, item: Attempt) -> Result:
     started = time.monotonic()
     target.prepare(item.needs)
     if item.recorded:
-        target.first_entry = target.count_entries()
+        target.mark_records()
     outcome = describe_outcome(lambda: item.perform(target, False))
-    is_recorded = bool(item.recorded) and wait_until(lambda: any(map(target.has_entry, item.recorded)), LOG_SECONDS)
+    is_recorded = bool(item.recorded) and wait_until(lambda: any(map(target.has_record, item.recorded)), LOG_SECONDS)
     twin_outcome = describe_outcome(lambda: item.perform(target, True))
     is_refused, is_twin_allowed = outcome == item.refused, twin_outcome == item.allowed
     problems = [] if is_refused or item.awaited else [f"it ended with {outcome!r}, not with {item.refused!r}"]
     if not is_twin_allowed:
         problems.append(f"its twin ended with {twin_outcome!r}, not with {item.allowed!r}")
     if item.recorded and not is_recorded and not item.awaited:
-        problems.append(f"no entry of {' or '.join(item.recorded)} is in the ledger")
+        problems.append(f"no entry of {' or '.join(item.recorded)} was recorded")
     return Result(
         item.name, item.kind, item.position, item.description, outcome, twin_outcome, is_refused, is_twin_allowed,
         is_recorded, item.awaited, "; ".join(problems), round(time.monotonic() - started, 1),

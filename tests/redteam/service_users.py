@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
-from tests.builders.projects import login_with_credential
 from tests.redteam.catalogue import attempt
 from tests.redteam.target import Target, identify_service, run_as
-from wellspring.embedded.openbao_setup import issue_secret_id, supervisor_key_path, supervisor_session
 from wellspring.embedded.postgres import SOCKET_NAME
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.run_state import read_run_state
 from wellspring.runtime.service_users import ServiceUsers
-from wellspring.trust.identity.openbao import map_errors
-from wellspring.trust.keys.openbao import OpenBaoSigner
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
-_READ_AS_WORKER = """
+_READ_CONFINED = """
 import sys
 from pathlib import Path
 from wellspring.project import load_project
 from wellspring.runtime.sandbox import confine_process
 project = load_project(Path(sys.argv[1]))
-if sys.argv[3] == "confined":
-    confine_process(project, role="worker")
+if sys.argv[3] != "open":
+    confine_process(project, role=sys.argv[3])
 try:
     Path(sys.argv[2]).read_bytes()
     print("read")
@@ -131,61 +129,13 @@ def read_memory_of_enclave(target: Target, is_twin: bool) -> str:
 def use_capability_beyond_landlock(target: Target, is_twin: bool) -> str:
     """The worker with the capability to read any file opens the seal key; without Landlock the same process may."""
     privileges = detect_privileges(target.project)._replace(closed_folders=True)
-    argv = [sys.executable, "-P", "-c", _READ_AS_WORKER, str(target.project.root)]
-    argv += [str(target.project.state_dir / "seal.key"), "open" if is_twin else "confined"]
+    argv = [sys.executable, "-P", "-c", _READ_CONFINED, str(target.project.root)]
+    argv += [str(target.project.state_dir / "seal.key"), "open" if is_twin else "worker"]
     result = subprocess.run(
         privileges.command_for("worker", argv), env=service_environment(target.project, "worker"), cwd="/",
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return result.stdout.strip() or result.stderr[-500:]
-
-
-@attempt("service-users", "worker", refused="refused", allowed="read", needs="servers")
-def read_secret_of_enclave(target: Target, is_twin: bool) -> str:
-    """The worker's role in OpenBao reads the password of PostgreSQL; the enclave's role may."""
-    with target.session("enclave" if is_twin else "worker") as session:
-        return "read" if OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"] else "empty"
-
-
-@attempt("service-users", "worker", refused="refused", allowed="signed", needs="servers")
-def sign_for_the_log(target: Target, is_twin: bool) -> str:
-    """The worker's role signs with the key of the log; the sequencer's role may."""
-    with target.session("sequencer" if is_twin else "worker") as session:
-        return "signed" if OpenBaoSigner(session, "ledger").sign(b"a checkpoint") else "empty"
-
-
-@attempt("service-users", "api", refused="refused", allowed="signed", needs="servers")
-def certify_key_of_supervisor(target: Target, is_twin: bool) -> str:
-    """The API's role certifies a key for the supervisor's journal, where users are enrolled; it may for its own."""
-    with target.session("api") as session:
-        return "signed" if OpenBaoSigner(session, f"journal-{'api' if is_twin else 'supervisor'}").sign(b"x") else ""
-
-
-@attempt("service-users", "api", refused="refused", allowed="signed", needs="servers")
-def sign_a_model(target: Target, is_twin: bool) -> str:
-    """The API's role signs a model; the worker's role may."""
-    with target.session("worker" if is_twin else "api") as session:
-        return "signed" if OpenBaoSigner(session, "models").sign(b"x") else ""
-
-
-@attempt("service-users", "owner", refused="refused", allowed="read", needs="servers")
-def read_secret_as_supervisor(target: Target, is_twin: bool) -> str:
-    """The owner reads a secret with the supervisor's credential; the enclave's role may read it."""
-    if is_twin:
-        with target.session("enclave") as session:
-            return "read" if OpenBaoSecretStore(session).read_secret("enclave/postgres") else "empty"
-    with supervisor_session(target.project) as client, map_errors("read a secret"):
-        client.adapter.get("/v1/secret/data/enclave/postgres")
-    return "read"
-
-
-@attempt("service-users", "owner", refused="refused", allowed="wrapped", needs="servers")
-def get_an_unwrapped_credential(target: Target, is_twin: bool) -> str:
-    """The owner asks, as the supervisor, for a credential of the enclave that is not wrapped; a wrapped one it gets."""
-    with supervisor_session(target.project) as client, map_errors("issue a secret-id"):
-        wrap_ttl = "60s" if is_twin else None
-        issued = client.auth.approle.generate_secret_id("enclave", wrap_ttl=wrap_ttl)
-        return "wrapped" if issued.get("wrap_info") else "unwrapped"
 
 
 @attempt("service-users", "other-user", refused="EACCES", allowed="attached", needs="servers")
@@ -230,36 +180,12 @@ def read_environment_of_the_worker(target: Target, is_twin: bool) -> str:
         return target.run_as("worker", read_environment)
 
 
-@attempt("service-users", "owner", refused="refused", allowed="logged in", needs="servers")
-def use_a_credential_twice(target: Target, is_twin: bool) -> str:
-    """Somebody uses a wrapped credential that a service has used; a fresh one is accepted."""
-    credential = issue_secret_id(target.project, "worker")
-    if not is_twin:
-        login_with_credential(target.project, credential).close()
-    login_with_credential(target.project, credential).close()
-    return "logged in"
-
-
 @attempt("service-users", "other-user", refused="EACCES", allowed="connected", needs="servers")
 def reach_the_store_from_another_project(target: Target, is_twin: bool) -> str:
     """The worker of another project, with its own range of uids, connects to the online store; this worker may."""
     path = target.project.socket_path("valkey")
     foreign = identify_service(ServiceUsers(target.users.first_uid + 32), "worker")
     return run_as(target.identity("worker") if is_twin else foreign, lambda: connect_socket(path))
-
-
-@attempt("service-users", "owner", refused="refused", allowed="logged in", needs="restart")
-def use_an_old_credential_of_the_supervisor(target: Target, is_twin: bool) -> str:
-    """Somebody uses a copy of the supervisor's credential from before the last start; the present one is accepted."""
-    old = target.restart.supervisor_key
-    path = supervisor_key_path(target.project)
-    content = path.read_bytes()
-    path.write_bytes(content if is_twin else old)
-    try:
-        with supervisor_session(target.project):
-            return "logged in"
-    finally:
-        path.write_bytes(content)
 
 
 @attempt(
@@ -283,3 +209,70 @@ def leave_a_holder_of_a_lock(target: Target, is_twin: bool) -> str:
         return "left alone" if report.is_bystander_alive else "ended"
     is_named = str(report.holder_pid) in report.down_output
     return f"{'left alone' if report.is_holder_alive else 'ended'}, {'named' if is_named else 'not named'}"
+
+
+@attempt("service-users", "worker", refused="NOPERM", allowed="read", needs="servers")
+def stop_the_online_store(target: Target, is_twin: bool) -> str:
+    """The worker's login of the online store changes its folder and stops it; it may ask for a row."""
+    from redis.exceptions import NoPermissionError
+
+    with open_store(target, "worker") as store:
+        try:
+            if is_twin:
+                store.hget("any row", "x")
+                return "read"
+            store.config_set("dir", "/tmp")
+        except NoPermissionError:
+            pass
+        try:
+            store.shutdown(nosave=True)
+        except NoPermissionError:
+            return "NOPERM"
+    return "stopped"
+
+
+@contextlib.contextmanager
+def open_store(target: Target, service: str) -> Generator[Any]:
+    """Log in to the online store with the password of a service."""
+    from redis import Redis
+
+    with target.session(service) as session:
+        login = OpenBaoSecretStore(session).read_secret(f"{service}/valkey")
+    path = str(target.project.socket_path("valkey"))
+    with Redis(unix_socket_path=path, username=login["user"], password=login["password"]) as store:
+        yield store
+
+
+def _read_through_a_rule(target: Target, role: str, is_twin: bool) -> str:
+    """Let a confined service with the capability open the seal key, while the policies' folder is a link."""
+    root = target.project.root
+    folder, aside = root / "policies", root / "policies-aside"
+    folder.rename(aside)
+    try:
+        folder.symlink_to(aside if is_twin else root, target_is_directory=True)
+        privileges = detect_privileges(target.project)._replace(closed_folders=True)
+        sought = root / "policies" / ("users.cedar" if is_twin else ".wellspring/seal.key")
+        argv = [sys.executable, "-P", "-c", _READ_CONFINED, str(root), str(sought), role]
+        result = subprocess.run(
+            privileges.command_for(role, argv), env=service_environment(target.project, role), cwd="/",
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+    return result.stdout.strip() or result.stderr[-500:]
+
+
+_LINKED_RULES = "rules of Landlock for the project's own folders that follow no link"
+
+
+@attempt("service-users", "worker", refused="EACCES", allowed="read", needs="servers", awaited=_LINKED_RULES)
+def use_a_link_in_a_rule_of_the_worker(target: Target, is_twin: bool) -> str:
+    """The confined worker reads the seal key where `policies` is a link to the project; a policy in it may be read."""
+    return _read_through_a_rule(target, "worker", is_twin)
+
+
+@attempt("service-users", "api", refused="EACCES", allowed="read", needs="servers", awaited=_LINKED_RULES)
+def use_a_link_in_a_rule_of_the_api(target: Target, is_twin: bool) -> str:
+    """The confined API reads the seal key where `policies` is a link to the project; a policy in it may be read."""
+    return _read_through_a_rule(target, "api", is_twin)

@@ -79,13 +79,44 @@ def stop_the_api_with_a_pipe(target: Target, is_twin: bool) -> str:
         assert wait_until(lambda: request_status(api) == "answered", 60), "the API did not go on"
 
 
+@attempt(
+    "floods", "author", refused="answered", allowed="answered", needs="model",
+    awaited="readers of policies that open plain files only",
+)  # fmt: skip
+def stop_the_api_with_a_policy(target: Target, is_twin: bool) -> str:
+    """An author lays a pipe among the policies, which the API reads when they change; an empty policy may be added."""
+    path, api = target.released.root / "policies" / "laid.cedar", target.project.socket_path("api")
+    os.mkfifo(path) if not is_twin else path.touch()
+    path.chmod(0o644)
+    try:
+        wait_until(lambda: request_prediction(target) != "answered", WAIT_SECONDS)
+        outcome = request_prediction(target)
+    finally:
+        writer = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        path.unlink()
+        os.close(writer)
+    assert wait_until(lambda: request_status(api) == "answered", 60), "the API did not go on"
+    return outcome
+
+
+def request_prediction(target: Target) -> str:
+    """Request a prediction, which the policies permit or not; the API has two seconds to answer."""
+    body = b'{"keys": {"order_id": "x"}}'
+    head = f"POST /v1/models/{MODEL}/predictions HTTP/1.1\r\nhost: api\r\ncontent-type: application/json\r\n"
+    return _send(target.project.socket_path("api"), head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+
+
 def request_status(path: Path) -> str:
     """Request the release of a model from the API, which has two seconds to answer."""
+    return _send(path, f"GET /v1/models/{MODEL} HTTP/1.1\r\nhost: api\r\n\r\n".encode())
+
+
+def _send(path: Path, request: bytes) -> str:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
             connection.connect(str(path))
-            connection.sendall(f"GET /v1/models/{MODEL} HTTP/1.1\r\nhost: api\r\n\r\n".encode())
+            connection.sendall(request)
             return "answered" if connection.recv(4096) else "closed"
     except TimeoutError:
         return "no answer"

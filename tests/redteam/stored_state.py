@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.redteam.catalogue import attempt
 from tests.redteam.journal_lines import changed_by, rewrite_file
+from tests.redteam.service_users import open_store
 from tests.redteam.shop_project import MODEL
 from tests.redteam.target import Target, wait_until
-from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
 
 def _open_for_writing(target: Target, service: str, path: Path) -> str:
@@ -97,24 +96,12 @@ def _read_row(store: Any, key: bytes) -> dict[bytes, bytes]:
     return store.hgetall(key)
 
 
-@contextlib.contextmanager
-def _open_store(target: Target, service: str) -> Generator[Any]:
-    """Log in to the online store with the password of a service."""
-    from redis import Redis
-
-    with target.session(service) as session:
-        login = OpenBaoSecretStore(session).read_secret(f"{service}/valkey")
-    path = str(target.project.socket_path("valkey"))
-    with Redis(unix_socket_path=path, username=login["user"], password=login["password"]) as store:
-        yield store
-
-
 @attempt("stored-state", "worker", refused="status 500 corrupted", allowed="status 200", needs="model")
 def put_the_row_of_another_key(target: Target, is_twin: bool) -> str:
     """The worker's login puts the online row of another order under a key; a row put back as it was is answered."""
     assert target.released
     token = next(iter(target.key.values())).encode()
-    with _open_store(target, "worker") as store:
+    with open_store(target, "worker") as store:
         rows = [key for key in store.scan_iter(count=1_000) if token in key]
         original = {key: _read_row(store, key) for key in rows}
         try:
@@ -136,7 +123,7 @@ def write_an_online_row_as_api(target: Target, is_twin: bool) -> str:
     """The API's login of the online store writes a row; it may read one."""
     from redis.exceptions import NoPermissionError
 
-    with _open_store(target, "api") as store:
+    with open_store(target, "api") as store:
         try:
             if is_twin:
                 store.hmget("any row", ["x"])
@@ -173,7 +160,7 @@ def serve_another_release(target: Target, is_twin: bool) -> str:
 @attempt("stored-state", "worker", refused="status 500 corrupted", allowed="status 200", needs="model")
 def move_the_marker_of_online_rows(target: Target, is_twin: bool) -> str:
     """The worker's login lets the marker of online rows name another edition; the marker as it was is accepted."""
-    with _open_store(target, "worker") as store:
+    with open_store(target, "worker") as store:
         (marker,) = store.scan_iter(match="ws:edition:*", count=1_000)
         edition = store.hget(marker, "id")
         try:

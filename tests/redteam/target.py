@@ -28,8 +28,8 @@ from wellspring.project import Project
 from wellspring.runtime.service_users import ServiceUsers, read_service_users
 from wellspring.trust.identity.openbao import OpenBaoSession
 
-Needs = Literal["nothing", "servers", "model", "restart", "stop"]
-"""What an attempt needs: temporary folders, the servers of a project, a released model, a restart, or a stop."""
+Needs = Literal["nothing", "servers", "model", "restart", "stop", "end"]
+"""What an attempt needs: temporary folders, running servers, a released model, a restart, a stop, a start after it."""
 OTHER_UID = 65534
 """The uid `nobody`, which foreign programs of a machine use too."""
 
@@ -107,6 +107,7 @@ class Target:
         """Outcomes of twins that must come before their attempts."""
         self.first_entry = 0
         """The index in the log from which the entry of the present attempt is sought."""
+        self._first_audit_byte = 0
         self._are_stopped = False
         self._numbers = iter(range(1_000_000))
 
@@ -153,6 +154,9 @@ class Target:
             assert self.released
         if needs == "restart":
             assert self.restart
+        if needs == "end" and self._are_stopped:
+            self.shop.must("up")
+            self._are_stopped = False
 
     def stop_servers(self) -> None:
         """Stop the servers for the attempts on what is stored, once."""
@@ -206,6 +210,23 @@ class Target:
             return "no server was started"
         sql = "select action || ' ' || phase, count(*) from entries where phase in ('refused', 'failed') group by 1"
         return ", ".join(f"{count} of {name}" for name, count in self._query(sql)) or "none"
+
+    def mark_records(self) -> None:
+        """Let the entries of the next attempt be sought from here on."""
+        self.first_entry = self.count_entries()
+        self._first_audit_byte = self._audit_path.stat().st_size
+
+    @property
+    def _audit_path(self) -> Path:
+        return self.project.state_dir / "openbao" / "audit.log"
+
+    def has_record(self, description: str) -> bool:
+        """Return whether a record came since the mark: `openbao WORD` in OpenBao's audit log, or one in the ledger."""
+        if not description.startswith("openbao "):
+            return self.has_entry(description)
+        with self._audit_path.open("rb") as file:
+            file.seek(self._first_audit_byte)
+            return description.partition(" ")[2].encode() in file.read()
 
     def has_entry(self, description: str) -> bool:
         """Return whether the log has an entry since `first_entry`. description: its action, and a word in it."""
