@@ -78,6 +78,10 @@ def print_report(results: list[Result], missing: list[str], seconds: float) -> N
         rows = [result for result in results if kind in {result.kind, "all"}]
         cells = [sum(result.position == position for result in rows) for position in POSITIONS]
         print(f"{kind:14}" + "".join(f"{count or '-':>11}" for count in cells) + f"{len(rows):>8}")
+    for result in results:
+        if result.awaited:
+            state = "no longer awaits" if result.is_refused else "succeeds, and awaits"
+            print(f"{result.name} {state} {result.awaited}")
     for line in missing:
         print(f"missing: {line}")
     refused = sum(result.is_refused for result in results)

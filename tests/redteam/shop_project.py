@@ -25,10 +25,10 @@ DAYS, ORDERS_A_DAY = 200, 40
 """The smallest history with which the model passes its gate."""
 
 
-def create_shop(root: Path) -> ServingProject:
-    """Create the project with the commands that a new user types, start it and ingest the history."""
+def create_shop(root: Path, *, days: int = DAYS) -> ServingProject:
+    """Create the project with the commands that a new user types, start it and ingest the history of some days."""
     with tempfile.TemporaryDirectory() as folder:
-        write_orders(Path(folder) / "orders.csv")
+        write_orders(Path(folder) / "orders.csv", days=days)
         _run_command(Path(folder), "new", "project", "shop")
         _run_command(Path(folder) / "shop", "new", "contract", "../orders.csv")
         project_file = Path(folder) / "shop" / "wellspring.toml"

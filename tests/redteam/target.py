@@ -21,7 +21,7 @@ from tests.builders.projects import login_with_credential
 from tests.crash.project import CommandResult, ProjectCommands
 from tests.crash.serving_project import ServingProject
 from tests.redteam.restart import RestartReport, restart_servers
-from tests.redteam.shop_project import MODEL, ReleaseOutcome, create_shop, release_model
+from tests.redteam.shop_project import DAYS, MODEL, ReleaseOutcome, create_shop, release_model
 from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import WellspringError
 from wellspring.project import Project
@@ -96,11 +96,13 @@ def wait_until(is_true: Callable[[], bool], seconds: float) -> bool:
 class Target:
     """A project of a shop with a released model, made when it is first needed, and a folder for what attempts lay.
 
-    folder: every user may enter it. The project is in `folder/shop`.
+    folder: every user may enter it. The project is in `folder/shop`. days: of its history; a few are too few for the
+    model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, days: int = DAYS) -> None:
         self.folder = folder
+        self._days = days
         self.notes: list[str] = []
         """What an attempt noticed beside its outcome, for the report."""
         self.remembered: dict[str, str] = {}
@@ -116,7 +118,7 @@ class Target:
     @cached_property
     def shop(self) -> ServingProject:
         """The project with running servers and one published drop."""
-        return create_shop(self.folder / "shop")
+        return create_shop(self.folder / "shop", days=self._days)
 
     @cached_property
     def released(self) -> ServingProject:
@@ -273,11 +275,11 @@ def describe_result(result: CommandResult) -> str:
 
 
 @contextlib.contextmanager
-def open_target() -> Generator[Target]:
-    """Make a target in a temporary folder; at the end stop its servers and remove it."""
+def open_target(*, days: int = DAYS) -> Generator[Target]:
+    """Make a target in a temporary folder; at the end stop its servers and remove it. days: of its history."""
     folder = Path(tempfile.mkdtemp(prefix="ws-red-"))
     folder.chmod(0o755)
-    target = Target(folder)
+    target = Target(folder, days=days)
     try:
         yield target
     finally:

@@ -34,7 +34,7 @@ def is_short(item: Attempt) -> bool:
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    with open_target() as target:
+    with open_target(days=20) as target:
         yield target
 
 
