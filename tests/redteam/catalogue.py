@@ -55,8 +55,9 @@ class Attempt(NamedTuple):
 
 
 _MODULES = (
-    "service_users", "roles", "false_servers", "laid_links", "project_code", "journal_lines", "stored_state",
-    "contracts", "open_files", "floods", "small", "other_projects", "special_files", "logins", "requests",
+    "service_users", "capability", "roles", "false_servers", "laid_links", "project_code", "journal_lines",
+    "stored_state", "contracts", "open_files", "floods", "small", "other_projects", "special_files", "logins",
+    "requests",
 )  # fmt: skip
 _attempts: list[Attempt] = []
 

@@ -65,6 +65,7 @@ def _run_model_file(target: Target, label: str) -> str:
                 "socket": ("Unix socket", str(project.socket_path("intake"))),
                 "network": ("TCP connection", server.getsockname()[1]),
                 "key": ("key", str(state / "seal.key")),
+                "passwords": ("key", "/etc/shadow"),
                 "own file": ("key", str(project.root / "models" / f"{MODEL}.py")),
                 "memory": ("memory of a process", find_pid(target, "worker")),
                 "own memory": ("memory of a process", "self"),
@@ -114,6 +115,12 @@ def send_over_the_network(target: Target, is_twin: bool) -> str:
 def read_the_seal_key(target: Target, is_twin: bool) -> str:
     """A model file reads the seal key; itself it may read."""
     return _run_model_file(target, "own file" if is_twin else "key")
+
+
+@attempt("project-code", "author", refused="EACCES", allowed="done", needs="model")
+def read_passwords_from_a_model_file(target: Target, is_twin: bool) -> str:
+    """A model file reads the machine's file of passwords; itself it may read."""
+    return _run_model_file(target, "own file" if is_twin else "passwords")
 
 
 @attempt("project-code", "author", refused="EACCES", allowed="done", needs="model")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,9 @@ from typing import Any
 from tests.redteam.catalogue import attempt
 from tests.redteam.target import Target, identify_service, run_as
 from wellspring.embedded.postgres import SOCKET_NAME
-from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.run_state import read_run_state
 from wellspring.runtime.service_users import ServiceUsers
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
-
-_READ_CONFINED = """
-import sys
-from pathlib import Path
-from wellspring.project import load_project
-from wellspring.runtime.sandbox import confine_process
-project = load_project(Path(sys.argv[1]))
-if sys.argv[3] != "open":
-    confine_process(project, role=sys.argv[3])
-try:
-    Path(sys.argv[2]).read_bytes()
-    print("read")
-except PermissionError:
-    print("EACCES")
-"""
 
 
 def list_folder(path: Path) -> str:
@@ -123,19 +106,6 @@ def read_memory_of_enclave(target: Target, is_twin: bool) -> str:
         result = subprocess.run([*command, "/bin/cat", "/proc/self/maps"], capture_output=True, check=False)
         return "read" if result.stdout else "empty"
     return target.run_as("worker", read_memory)
-
-
-@attempt("service-users", "worker", refused="EACCES", allowed="read", needs="servers")
-def use_capability_beyond_landlock(target: Target, is_twin: bool) -> str:
-    """The worker with the capability to read any file opens the seal key; without Landlock the same process may."""
-    privileges = detect_privileges(target.project)._replace(closed_folders=True)
-    argv = [sys.executable, "-P", "-c", _READ_CONFINED, str(target.project.root)]
-    argv += [str(target.project.state_dir / "seal.key"), "open" if is_twin else "worker"]
-    result = subprocess.run(
-        privileges.command_for("worker", argv), env=service_environment(target.project, "worker"), cwd="/",
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return result.stdout.strip() or result.stderr[-500:]
 
 
 @attempt("service-users", "other-user", refused="EACCES", allowed="attached", needs="servers")
@@ -241,38 +211,3 @@ def open_store(target: Target, service: str) -> Generator[Any]:
     path = str(target.project.socket_path("valkey"))
     with Redis(unix_socket_path=path, username=login["user"], password=login["password"]) as store:
         yield store
-
-
-def _read_through_a_rule(target: Target, role: str, is_twin: bool) -> str:
-    """Let a confined service with the capability open the seal key, while the policies' folder is a link."""
-    root = target.project.root
-    folder, aside = root / "policies", root / "policies-aside"
-    folder.rename(aside)
-    try:
-        folder.symlink_to(aside if is_twin else root, target_is_directory=True)
-        privileges = detect_privileges(target.project)._replace(closed_folders=True)
-        sought = root / "policies" / ("users.cedar" if is_twin else ".wellspring/seal.key")
-        argv = [sys.executable, "-P", "-c", _READ_CONFINED, str(root), str(sought), role]
-        result = subprocess.run(
-            privileges.command_for(role, argv), env=service_environment(target.project, role), cwd="/",
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    finally:
-        folder.unlink()
-        aside.rename(folder)
-    return result.stdout.strip() or result.stderr[-500:]
-
-
-_LINKED_RULES = "rules of Landlock for the project's own folders that follow no link"
-
-
-@attempt("service-users", "worker", refused="EACCES", allowed="read", needs="servers", awaited=_LINKED_RULES)
-def use_a_link_in_a_rule_of_the_worker(target: Target, is_twin: bool) -> str:
-    """The confined worker reads the seal key where `policies` is a link to the project; a policy in it may be read."""
-    return _read_through_a_rule(target, "worker", is_twin)
-
-
-@attempt("service-users", "api", refused="EACCES", allowed="read", needs="servers", awaited=_LINKED_RULES)
-def use_a_link_in_a_rule_of_the_api(target: Target, is_twin: bool) -> str:
-    """The confined API reads the seal key where `policies` is a link to the project; a policy in it may be read."""
-    return _read_through_a_rule(target, "api", is_twin)
