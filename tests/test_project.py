@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders.plugins import write_package
 from wellspring import project
-from wellspring.errors import NotFound, ProjectError
+from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.runtime.service_users import SERVICE_SLOTS, ServiceUsers
 from wellspring.settings import SOURCE_KINDS_GROUP
 
@@ -146,6 +146,23 @@ def test_the_nearest_project_upwards_is_found(tmp_path: Path):
     inner = write_project(tmp_path) / "a" / "b"
     inner.mkdir(parents=True)
     assert project.find_project_root(inner) == tmp_path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_project_of_another_user_is_used_only_if_it_is_named(tmp_path: Path):
+    write_project(tmp_path, GOOD)
+    os.chown(tmp_path / "wellspring.toml", 65432, 65432)
+    with pytest.raises(Refused, match="belongs to another user") as error:
+        project.find_project_root(tmp_path)
+    assert f"--project {tmp_path}" in error.value.fix
+
+
+def test_a_folder_of_the_project_that_is_a_link_is_refused(tmp_path: Path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/dbt").symlink_to(tmp_path)
+    write_project(tmp_path / "shop", GOOD + "\n[dbt]\n")
+    with pytest.raises(ProjectError, match="dbt is a link"):
+        _ = project.load_project(tmp_path / "shop").source_paths
 
 
 def test_outside_a_project_the_fix_names_two_ways_into_one(tmp_path: Path):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, cast
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wellspring.errors import NotFound, ProjectError, suggest_name
+from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.records.record import Digest
 from wellspring.settings import (
     SOCKET_FOLDERS,
@@ -25,12 +25,14 @@ from wellspring.settings import (
     JobsByName,
     JobSettings,
     LakeSettings,
+    LedgerSettings,
     LockSettings,
     QuerySettings,
     SettingsSection,
     SimulationSettings,
     SourcesByName,
     SourceSettings,
+    WitnessSettings,
     WorkerSettings,
     find_source_settings,
 )
@@ -54,19 +56,6 @@ class ProjectSection(SettingsSection):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
     owner: str = Field(default="", pattern=r"^([a-z][a-z0-9_-]{0,62})?$")
-
-
-class WitnessSettings(SettingsSection):
-    """[witness]: folder of the witness key and of the checkpoints it signed; never inside .wellspring/."""
-
-    folder: Path = Path("witness")
-
-
-class LedgerSettings(SettingsSection):
-    """[ledger]: seconds between two checkpoints of an idle log, and between two runs that pack the lines of answers."""
-
-    checkpoint_seconds: float = Field(default=60.0, gt=0)
-    pack_seconds: float = Field(default=3600.0, gt=0)
 
 
 class ServerBinaries(SettingsSection):
@@ -231,13 +220,19 @@ class Project(SettingsSection):
 
     @property
     def source_paths(self) -> dict[str, Path]:
-        """Paths of the project's own code by kind (dbt, features, models, policies), where it has them."""
+        """Paths of the project's own code by kind (dbt, features, models, policies), where it has them.
+
+        Raises ProjectError for one that is a link or lies behind one: who may read the path could then read its target.
+        """
         paths: dict[str, Path] = {} if self.dbt is None else {"dbt": self.root / self.dbt.folder}
         if self.features is not None:
             paths["features"] = self.root / self.features.definitions
         if self.models is not None:
             paths["models"] = self.root / self.models.folder
             paths["policies"] = self.root / self.models.policies
+        for path in paths.values():
+            if path.resolve() != Path(os.path.normpath(path)):
+                raise ProjectError(f"{path} is a link, or lies behind one", fix="put the folder itself there")
         return paths
 
     @property
@@ -283,10 +278,19 @@ _DERIVED_KEYS = frozenset({"root", "crash_at", "unread_sources"})
 
 
 def find_project_root(start: Path | None = None) -> Path:
-    """Return the nearest folder at or above `start` (default: the cwd) with a wellspring.toml. Raises NotFound."""
+    """Return the nearest folder at or above `start` (default: the cwd) with a wellspring.toml.
+
+    Raises NotFound, and Refused for a file of another user than this one or root: what it names is executed.
+    """
     start_folder = (start or Path.cwd()).resolve()
     for folder in (start_folder, *start_folder.parents):
-        if (folder / PROJECT_FILE).is_file():
+        path = folder / PROJECT_FILE
+        if path.is_file():
+            if path.stat().st_uid not in {0, os.geteuid()}:
+                raise Refused(
+                    f"{path} belongs to another user (uid {path.stat().st_uid})",
+                    fix=f"if you trust it, name it: --project {folder}",
+                )
             return folder
     raise NotFound(
         f"no {PROJECT_FILE} in {start_folder} or above it",

@@ -75,6 +75,19 @@ class EnclaveSettings(SettingsSection):
     memory_mb: int = Field(default=8192, ge=1024)
 
 
+class WitnessSettings(SettingsSection):
+    """[witness]: folder of the witness key and of the checkpoints it signed; never inside .wellspring/."""
+
+    folder: Path = Path("witness")
+
+
+class LedgerSettings(SettingsSection):
+    """[ledger]: seconds between two checkpoints of an idle log, and between two runs that pack the lines of answers."""
+
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+    pack_seconds: float = Field(default=3600.0, gt=0)
+
+
 class FeatureSettings(SettingsSection):
     """[features]: Feast definitions, an online store of `wellspring.online_stores`, and how long a read may take."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -123,6 +124,21 @@ def test_a_pack_does_not_replace_other_files(run: Run, project: Path, tmp_path: 
     output = run("prove", "drop:d0", "--out", out, "--project", project)
     assert output.code == 77
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_pack_is_not_written_through_a_link_of_another_user(tmp_path: Path):
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "seal.json").touch()
+    (tmp_path / "theirs").symlink_to(tmp_path / "elsewhere")
+    os.chown(tmp_path / "theirs", 65432, 65432, follow_symlinks=False)
+    with pytest.raises(Refused, match="theirs is a link of another user"):
+        copy_pack(pack, tmp_path / "theirs" / "out")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "own").symlink_to(tmp_path / "elsewhere")
+    copy_pack(pack, tmp_path / "own" / "out")
+    assert (tmp_path / "elsewhere/out/seal.json").exists()
 
 
 def test_a_pack_replaces_an_older_pack_of_its_subject(tmp_path: Path):

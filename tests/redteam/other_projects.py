@@ -37,7 +37,6 @@ def _run_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @attempt(
     "small", "other-user", refused="exit 77", allowed="exit 69",
-    awaited="a check of the owner of a wellspring.toml that was found above the folder",
 )  # fmt: skip
 def lay_a_project_above_root(target: Target, is_twin: bool) -> str:
     """Another user lays a wellspring.toml above the folder in which root types a command; one of root is used."""
@@ -60,7 +59,6 @@ def lay_a_project_above_root(target: Target, is_twin: bool) -> str:
 
 @attempt(
     "laid-links", "other-user", refused="not read", allowed="read",
-    awaited="rules of Landlock for the folders of a program that follow no link",
 )  # fmt: skip
 def read_a_file_of_root_by_a_program(target: Target, is_twin: bool) -> str:
     """A project names programs beside which `lib` is a link to a folder of root; a file in a real `lib` is read."""
@@ -90,7 +88,6 @@ def read_a_file_of_root_by_a_program(target: Target, is_twin: bool) -> str:
 
 @attempt(
     "laid-links", "other-user", refused="exit 77, nothing", allowed="exit 0, a pack", needs="servers",
-    awaited="`prove --out` that follows no link of another user",
 )  # fmt: skip
 def receive_a_pack_through_a_link(target: Target, is_twin: bool) -> str:
     """Another user lays a link where root writes a pack, to a folder of their own; in a new folder it is written."""

@@ -181,7 +181,6 @@ def read_a_table_without_a_job(target: Target, is_twin: bool) -> str:
 
 @attempt(
     "project-code", "author", refused="no key", allowed="no key", needs="model",
-    awaited="rules of Landlock for the project's own folders that follow no link",
 )  # fmt: skip
 def read_through_a_link_of_the_folder(target: Target, is_twin: bool) -> str:
     """An author replaces the folder of models by a link to the project, which opens the keys; a folder does not."""

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.runtime.files import create_once, fsync_folder, open_nameless, open_replacement, write_atomically
+from wellspring.errors import CorruptedError
+from wellspring.runtime.files import (
+    create_once,
+    fsync_folder,
+    open_nameless,
+    open_replacement,
+    read_plain_file,
+    write_atomically,
+)
 
 
 def mode_of(path: Path) -> str:
@@ -77,3 +85,16 @@ def test_a_nameless_file_gets_its_name_at_the_end_or_leaves_nothing(tmp_path: Pa
     with pytest.raises(ZeroDivisionError), open_nameless(tmp_path) as (file, complete):
         file.write(b"content" * (1 // 0))
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path):
+    plain, pipe, link = tmp_path / "plain", tmp_path / "pipe", tmp_path / "link"
+    plain.write_bytes(b"x")
+    os.mkfifo(pipe)
+    link.symlink_to(plain)
+    assert read_plain_file(plain) == b"x"
+    for path in (pipe, link, tmp_path):
+        with pytest.raises(CorruptedError, match="is not a regular file"):
+            read_plain_file(path)
+    with pytest.raises(FileNotFoundError):
+        read_plain_file(tmp_path / "missing")

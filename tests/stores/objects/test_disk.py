@@ -73,7 +73,13 @@ def test_files_get_the_configured_mode_regardless_of_umask(tmp_path: Path):
 
 
 def test_an_unreadable_file_is_unavailable_rather_than_not_found(tmp_path: Path):
-    # A folder of that name is what not even root can read as a file.
+    # A file in the place of the folder is what not even root can read through.
+    (tmp_path / "folder").touch()
+    with pytest.raises(Unavailable, match="folder/name cannot be read"):
+        DiskBlobStore(tmp_path).read("folder/name")
+
+
+def test_a_folder_in_the_place_of_a_file_is_corrupted(tmp_path: Path):
     (tmp_path / "name").mkdir()
-    with pytest.raises(Unavailable, match="name cannot be read"):
+    with pytest.raises(CorruptedError, match="not a regular file"):
         DiskBlobStore(tmp_path).read("name")

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
-from wellspring.runtime.files import TEMPORARY_PREFIX, create_once, fsync_folder, write_atomically
+from wellspring.runtime.files import (
+    TEMPORARY_PREFIX,
+    create_once,
+    fsync_folder,
+    read_plain_file,
+    write_atomically,
+)
 
 
 class DiskBlobStore:
@@ -23,7 +29,7 @@ class DiskBlobStore:
         try:
             create_once(path, content, mode=self.mode)
         except FileExistsError:
-            if path.read_bytes() != content:
+            if read_plain_file(path) != content:
                 raise CorruptedError(
                     f"{name} already has other bytes, and it is written only once",
                     fix="keep both copies and find out which process wrote the first one",
@@ -36,7 +42,7 @@ class DiskBlobStore:
 
     def read(self, name: str) -> bytes:
         try:
-            return self._resolve_path(name).read_bytes()
+            return read_plain_file(self._resolve_path(name))
         except FileNotFoundError:
             raise NotFound(f"{name} does not exist", fix="check the name") from None
         except OSError as exc:

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, EntryPhase, Ref
-from wellspring.runtime.files import fsync_folder
+from wellspring.runtime.files import fsync_folder, open_plain_file, read_plain_file
 from wellspring.runtime.lock_holders import describe_lock_holder
 from wellspring.trust.ledger.journal_key import JournalKey
 from wellspring.trust.ledger.journal_state import STATE_ACTIONS, JournalState, find_named_state
@@ -249,9 +249,9 @@ class Journal:
         if not journal_segments:
             return 0, _create_segment(self._folder, 0)
         newest = journal_segments[-1]
-        segment_fd = os.open(newest.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        segment_fd = open_plain_file(newest.path, os.O_RDWR | os.O_APPEND)
         try:
-            lines = newest.path.read_bytes()
+            lines = read_plain_file(newest.path)
             complete_length = lines.rfind(b"\n") + 1
             if complete_length < len(lines):
                 # An incomplete line was never acknowledged: its writer crashed before that.
@@ -289,7 +289,7 @@ def read_lines(folder: Path, service: str, after_sequence: int | None = None) ->
     for segment in journal_segments[len(earlier_segments) - 1 :]:
         if segment.first_sequence != expected:
             raise _gap_error(service, expected)
-        handle = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_plain_file(segment.path)
         try:
             with open(handle, "rb", closefd=False) as file:
                 lines = file.read().split(b"\n")[:-1]
@@ -314,7 +314,7 @@ def first_sequence(folder: Path, service: str) -> int:
 def count_lines(folder: Path, service: str) -> int:
     """Count the complete lines of a journal. Only its newest segment is read."""
     segments = list_segments(folder / service)
-    return segments[-1].first_sequence + segments[-1].path.read_bytes().count(b"\n") if segments else 0
+    return segments[-1].first_sequence + read_plain_file(segments[-1].path).count(b"\n") if segments else 0
 
 
 def list_services(folder: Path) -> list[str]:
@@ -353,7 +353,7 @@ def _recover_state(folder: Path) -> tuple[JournalState, int]:
     contents: list[list[bytes]] = []
     state = JournalState()
     for segment in reversed(segments):
-        lines = segment.path.read_bytes().split(b"\n")[:-1]
+        lines = read_plain_file(segment.path).split(b"\n")[:-1]
         contents.append(lines)
         for position in range(len(lines) - 1, -1, -1):
             if (named := find_named_state(lines[position])) is not None:
