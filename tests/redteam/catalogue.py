@@ -57,7 +57,7 @@ class Attempt(NamedTuple):
 _MODULES = (
     "service_users", "capability", "roles", "false_servers", "laid_links", "project_code", "journal_lines",
     "stored_state", "contracts", "open_files", "floods", "small", "other_projects", "special_files", "logins",
-    "requests",
+    "requests", "claimed_copies",
 )  # fmt: skip
 _attempts: list[Attempt] = []
 
