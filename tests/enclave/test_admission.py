@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -132,6 +133,26 @@ def test_rows_of_an_earlier_drop_are_named_by_the_caller(project: ProjectFixture
     assert (whole(second), second.counts.copies) == ((3, 1, 1), {first.drop.id: 1})
     assert again.counts == second.counts
     assert [drops.read_rows(part)["row_number"].to_pylist() for part in (second, again)] == [[3], [3]]
+
+
+def test_rows_of_a_drop_that_the_enclave_does_not_have_are_no_copies(project: ProjectFixture) -> None:
+    project.put("claim_1.csv", "C-1,a,1", "C-2,a,2")
+    contract = project.contract()
+    with project.open_enclave() as enclave:
+        keys = enclave.read_file_keys("clearinghouse", "claim_1.csv", contract.digest)
+        assert keys is not None
+        tokens = keys.read_all()["claim_id"]
+        claimed = pa.table(
+            {
+                "claim_id": tokens,
+                "kind": ["a", "a"],
+                "amount": [Decimal(1), Decimal(2)],
+                "drop_id": ["no-such-drop"] * 2,
+            }
+        )
+        earlier = summarize_known_rows(contract, claimed.combine_chunks().to_batches())
+        admission = enclave.ingest_file("clearinghouse", "claim_1.csv", contract.digest, known_rows=earlier)
+    assert (whole(admission), admission.counts.copies) == ((2, 2, 0), {})
 
 
 def test_repeated_part_with_other_rows_is_refused(project: ProjectFixture) -> None:

@@ -29,7 +29,6 @@ print(enclave.ingest_file("inbox", file, contract.digest, known_rows=known).coun
 
 @attempt(
     "stored-state", "worker", refused="2 admitted", allowed="2 admitted", needs="servers", recorded=("admit",),
-    awaited="a check that the drop exists in which rows are said to have come before",
 )  # fmt: skip
 def claim_that_rows_came_before(target: Target, is_twin: bool) -> str:
     """The worker claims that rows came before, in a drop that does not exist; without the claim they are admitted."""

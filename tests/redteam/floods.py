@@ -232,7 +232,6 @@ def log_in_as(target: Target, name: str, password: str, code: str) -> str:
 
 @attempt(
     "floods", "vendor", refused="exit 75, the enclave runs on", allowed="exit 0, the enclave runs on", needs="restart",
-    awaited="a budget for texts that a dictionary repeats, of which the index of a Parquet file says nothing",
 )  # fmt: skip
 def deliver_a_bomb_of_texts(target: Target, is_twin: bool) -> str:
     """A vendor delivers 18 kB of Parquet that repeat a text 2,000,000 times; a file that repeats it twice is read."""

@@ -93,6 +93,14 @@ def test_without_confinement_the_capability_would_open_them(project: Project):
 
 
 @needs_landlock
+@pytest.mark.parametrize("role", ["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor", "code"])
+def test_no_role_opens_a_password_of_the_machine(project: Project, role: str):
+    result = probe(project, role, [(Path(path), "rb") for path in ("/etc/shadow", "/etc/passwd")], service=role)
+    assert result["/etc/shadow"] == "PermissionError"
+    assert "Error" not in result["/etc/passwd"]
+
+
+@needs_landlock
 def test_the_worker_reads_the_project_and_the_journals(project: Project):
     paths = [project.root / "wellspring.toml", project.journals_dir / "enclave/000000000000.log"]
     paths += sorted(project.contracts_dir.glob("*.yaml"))

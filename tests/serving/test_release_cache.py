@@ -154,15 +154,14 @@ def test_unreadable_files_keep_previous_release_and_are_retried(project: Release
     cache = project.model_store()
     cache.get("denials")
     second = project.released(2)
-    manifest = project.folder / "models/manifests" / second.artifact
-    content = manifest.read_bytes()
-    # Root ignores file modes, so a folder stands in for an unreadable file.
-    manifest.unlink()
-    manifest.mkdir()
+    folder = project.folder / "models/manifests"
+    # Root ignores file modes, so a file in the place of the folder stands in for an unreadable one.
+    aside = folder.rename(folder.with_name("aside"))
+    folder.touch()
     assert cache.get("denials").release == first
     assert isinstance(cache.load_errors["denials"], Unavailable)
-    manifest.rmdir()
-    manifest.write_bytes(content)
+    folder.unlink()
+    aside.rename(folder)
     project.clock.pass_(seconds=3)
     served = cache.get("denials")
     assert (served.release, served.superseded_by) == (second, "")

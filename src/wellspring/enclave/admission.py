@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.data.intake.known_rows import KnownRows, has_comparable_key
+from wellspring.data.intake.known_rows import DROP, KnownRows, has_comparable_key
 from wellspring.data.intake.originals import OriginalContent
 from wellspring.data.sources.port import FileSource
 from wellspring.enclave import intake, outbox
@@ -87,6 +87,8 @@ class Admitter:
         report_progress: ProgressCallback,
         known_rows: pa.Table | None = None,
     ) -> DropInput:
+        if known_rows is not None:
+            known_rows = self._select_stored_drops(contract, known_rows)
         return DropInput(
             content,
             contract,
@@ -99,6 +101,18 @@ class Admitter:
             report_progress,
             known_rows=KnownRows(contract, known_rows) if known_rows is not None else None,
         )
+
+    def _select_stored_drops(self, contract: DataContract, known_rows: pa.Table) -> pa.Table:
+        """Select the rows of drops of the contract that the enclave has: what the worker says of others counts not."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        drops = known_rows[DROP].cast(pa.string())
+        named = drops.unique().to_pylist()
+        stored = self._dependencies.store.list_stored_ids(contract.name, named)
+        if len(stored) == len(named):
+            return known_rows
+        return known_rows.filter(pc.is_in(drops, pa.array(sorted(stored), pa.string())))
 
     def read_keys(
         self,

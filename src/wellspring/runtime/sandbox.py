@@ -18,7 +18,26 @@ SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witnes
 
 ProgramService = Literal["keys", "postgres", "valkey"]
 """The services that run a program of others, which does not confine itself."""
-SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
+_ETC_NAMES = (
+    *(
+        "ld.so.cache",
+        "ld.so.conf",
+        "ld.so.conf.d",
+        "localtime",
+        "timezone",
+        "passwd",
+        "group",
+        "nsswitch.conf",
+        "hosts",
+    ),
+    *("host.conf", "resolv.conf", "gai.conf", "services", "protocols", "os-release", "mime.types", "alternatives"),
+    *("ssl/openssl.cnf", "ssl/certs", "ca-certificates", "pki/tls/certs", "pki/ca-trust"),
+)
+"""What our own processes may read below /etc: no passwords, no private keys."""
+SYSTEM_PATHS = (
+    *("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/proc", "/sys"),
+    *(f"/etc/{name}" for name in _ETC_NAMES),
+)
 CODE_SYSTEM_PATHS = (
     *("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"),
     *(f"/etc/{name}" for name in ("ld.so.cache", "localtime", "passwd", "group", "nsswitch.conf", "os-release")),
@@ -112,8 +131,10 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         case "enclave":
             # Of the ledger it reads which lines of its journal are packed, so that it may remove them.
             reads += [state / "run.json", project.ledger_dir, *_policy_paths(project)]
-            # The resolver's file is often a link to a folder below /run; its neighbors replace it.
-            reads.append(Path("/etc/resolv.conf").resolve().parent)
+            resolver_folder = Path("/etc/resolv.conf").resolve().parent
+            if resolver_folder != Path("/etc"):
+                # The resolver's file is a link to a folder below /run; its neighbors replace it.
+                reads.append(resolver_folder)
             writes += [project.enclave_dir, *_record_paths(project, "enclave")]
             writes.append(project.socket_path("intake").parent)
         case "api":

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -210,3 +211,24 @@ def test_file_of_few_different_values_is_within_the_budget():
 def test_a_text_with_a_nul_character_is_the_fault_of_its_row(kind: pa.DataType):
     parsed = read(written({**GOOD, "note": pa.array(["a\0b", None], pa.string()).cast(kind)}))
     assert parsed.row_faults.to_pylist() == ["nul_character", None]
+
+
+def test_a_dictionary_that_repeats_a_long_text_is_refused_before_it_is_decoded():
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), pa.array(["x" * 100_000]))
+    content = written({"id": text, **{name: pa.nulls(2_000_000) for name in ("day", "amount", "count", "at")}})
+    assert len(content) < 200_000
+    with pytest.raises(Refused, match="decode to more than 1000 times") as refused:
+        read(content)
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["over_budget"]
+
+
+def test_rows_with_long_texts_of_a_dictionary_come_in_small_batches():
+    text = pa.DictionaryArray.from_arrays(pa.array([0, None, 0, 1] * 100, pa.int32()), pa.array(["x" * 1_000_000, "y"]))
+    content = written({"id": text, **{name: pa.nulls(400) for name in ("day", "amount", "count", "at")}})
+    batches = list(parquet.read_parquet(BytesContent(content), TYPED))
+    assert len(batches) > 2
+    assert max(batch.table.nbytes for batch in batches) < 80 << 20
+    lengths = [None if value is None else len(value) for batch in batches for value in batch.table["id"].to_pylist()]
+    assert lengths == [1_000_000, None, 1_000_000, 1] * 100
+    assert [number for batch in batches for number in batch.row_numbers.to_pylist()] == list(range(1, 401))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ MAX_RATIO, ALWAYS_DECODED_BYTES = 1_000, 256 * 2**20
 """Decoded bytes for each byte of a file; and those that a file of any size may decode to."""
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
 """Bytes of a decoded value; of a text at least its offset."""
+_DECODED_BATCH_BYTES = 64 << 20
+"""About the largest text of a batch, once the values of its dictionaries are repeated."""
 _PAGE_BUFFER = 1 << 20
 """Bytes that are read ahead of each column. Without it, the reader holds the whole column of a row group."""
 
@@ -56,7 +59,7 @@ def read_parquet(content: FileContent, contract: DataContract, *, subject: str |
                 )
             types = dict(zip(names, file.schema_arrow.types, strict=True))
             _check_types(types, contract, verdict_subject)
-            yield from _read_batches(file, names)
+            yield from _read_batches(file, names, verdict_subject, content.size)
     except MemoryError:
         # Arrow's own is an ArrowException too; the file is not damaged.
         raise
@@ -126,21 +129,72 @@ def _open_parquet(content: FileContent) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     source = pa.PythonFile(SeekableContent(content), mode="r")
-    return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False, buffer_size=_PAGE_BUFFER)
+    index = pq.ParquetFile(source, pre_buffer=False, buffer_size=_PAGE_BUFFER).metadata
+    return pq.ParquetFile(
+        source,
+        metadata=index,
+        read_dictionary=_list_dictionary_columns(index),
+        page_checksum_verification=True,
+        pre_buffer=False,
+        buffer_size=_PAGE_BUFFER,
+    )
 
 
-def _read_batches(file: pq.ParquetFile, names: list[str]) -> Iterator[ParsedBatch]:
-    """Yield the rows. Raises ValueError if they are not as many as the index says."""
+def _list_dictionary_columns(metadata: pq.FileMetaData) -> list[str]:
+    """List the columns of text that have a dictionary.
+
+    They are decoded here: a dictionary repeats a long text at no cost to the file, and the index does not say how long
+    its texts are.
+    """
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return [
+        metadata.schema.column(number).path
+        for number in range(metadata.num_columns)
+        if metadata.schema.column(number).physical_type == "BYTE_ARRAY"
+        and any(group.column(number).has_dictionary_page for group in groups)
+    ]
+
+
+def _split_batch(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield the rows of a batch in pieces of bounded size, with the decoded bytes of their dictionaries' texts."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            lengths = pc.fill_null(pc.binary_length(column.dictionary), 0).cast(pa.int64())
+            sizes += pc.fill_null(lengths.take(column.indices), 0).to_numpy(zero_copy_only=False)
+    pieces = np.cumsum(sizes) // _DECODED_BATCH_BYTES
+    bounds = [0, *(np.flatnonzero(np.diff(pieces)) + 1).tolist(), batch.num_rows]
+    for start, end in itertools.pairwise(bounds):
+        yield batch.slice(start, end - start), int(sizes[start:end].sum())
+
+
+def _decode_columns(batch: pa.RecordBatch) -> list[pa.Array]:
+    import pyarrow as pa
+
+    return [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns]
+
+
+def _read_batches(file: pq.ParquetFile, names: list[str], subject: str, file_bytes: int) -> Iterator[ParsedBatch]:
+    """Yield the rows. Raises Refused if they decode to too much, ValueError if the index has another number of rows."""
     import numpy as np
     import pyarrow as pa
 
-    row_count = 0
+    row_count = decoded = 0
     for record_batch in file.iter_batches(batch_size=_choose_batch_rows(file), use_threads=False):
         record_batch.validate(full=True)
-        table = pa.Table.from_batches([record_batch]).rename_columns(names)
-        row_numbers = pa.array(np.arange(row_count + 1, row_count + table.num_rows + 1, dtype=np.int64))
-        row_count += table.num_rows
-        yield ParsedBatch(table, row_numbers, _find_row_faults(table))
+        for piece, piece_bytes in _split_batch(record_batch):
+            decoded += piece_bytes
+            if decoded > max(ALWAYS_DECODED_BYTES, MAX_RATIO * file_bytes):
+                message = f"its texts decode to more than {MAX_RATIO} times its {file_bytes} bytes"
+                raise file_refused(subject, Reason(code="over_budget", message=message))
+            table = pa.Table.from_arrays(_decode_columns(piece), names=names)
+            row_numbers = pa.array(np.arange(row_count + 1, row_count + table.num_rows + 1, dtype=np.int64))
+            row_count += table.num_rows
+            yield ParsedBatch(table, row_numbers, _find_row_faults(table))
     if row_count != file.metadata.num_rows:
         raise ValueError("the index has another number of rows")
 

@@ -8,7 +8,7 @@ entry has a MAC (`postgres_outbox`), because who owns the database can add rows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,13 @@ class VaultStore:
         if not rows:
             raise NotFound(f"the enclave has no drop {drop!r}", fix="see `wellspring ingest` for the existing drops")
         return decode_stored_drop(rows[0])
+
+    def list_stored_ids(self, contract: str, drops: Sequence[str]) -> frozenset[str]:
+        """Return those of the ids that are drops of a contract."""
+        rows = self._query_rows(
+            "SELECT id FROM drops WHERE record->>'contract' = %s AND id = ANY(%s)", contract, list(drops)
+        )
+        return frozenset(row["id"] for row in rows)
 
     def find_drop_by_name(self, source: str, name: str) -> StoredDrop | None:
         rows = self._query_rows("SELECT * FROM drops WHERE source = %s AND name = %s", source, name)
