@@ -84,7 +84,6 @@ def stop_the_api_with_a_pipe(target: Target, is_twin: bool) -> str:
 
 @attempt(
     "floods", "author", refused="answered", allowed="answered", needs="model",
-    awaited="readers of policies that open plain files only",
 )  # fmt: skip
 def stop_the_api_with_a_policy(target: Target, is_twin: bool) -> str:
     """An author lays a pipe among the policies, which the API reads when they change; an empty policy may be added."""

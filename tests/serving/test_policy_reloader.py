@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -41,20 +40,20 @@ def test_changed_policies_are_reloaded_and_invalid_ones_ignored(project: Release
 def test_unreadable_policy_is_reported_and_reloaded_when_readable(project: Released, monkeypatch: pytest.MonkeyPatch):
     _, dependencies = project.service()
     policies, folder = dependencies.policy_reloader, project.folder / "policies"
-    permitted, read = policies.current().digest, Path.read_text
+    permitted = policies.current().digest
 
-    def unreadable(path: Path, *arguments: Any, **options: Any) -> str:
+    def unreadable(path: Path, **options: bool) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     (folder / "a.cedar").write_text("// nobody may do anything")
-    monkeypatch.setattr(Path, "read_text", unreadable)
+    monkeypatch.setattr("wellspring.trust.policy.read_plain_file", unreadable)
     for _ in range(2):
         project.clock.pass_(seconds=2)
         assert policies.current().digest == permitted
         assert policies.last_error is not None
         assert "cannot be read: Permission denied" in policies.last_error.what
     # The file content is unchanged; only its readability changed.
-    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.undo()
     project.clock.pass_(seconds=2)
     assert policies.current().digest != permitted
     assert policies.last_error is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -230,4 +231,10 @@ def test_a_policy_that_would_not_be_read_is_an_error(tmp_path: Path, name: str) 
     path.parent.mkdir(exist_ok=True)
     path.write_text("forbid (principal, action, resource);")
     with pytest.raises(ProjectError, match=f"{name}: this policy is not read"):
+        policy.load_policies(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_a_policy_stops_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "forbid.cedar")
+    with pytest.raises(ProjectError, match="is not a regular file"):
         policy.load_policies(tmp_path)

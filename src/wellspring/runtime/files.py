@@ -53,14 +53,15 @@ def open_nameless(folder: Path, *, mode: int = 0o640) -> Generator[tuple[BinaryI
         yield file, complete
 
 
-def open_plain_file(path: Path, flags: int = os.O_RDONLY) -> int:
+def open_plain_file(path: Path, flags: int = os.O_RDONLY, *, follows_link: bool = False) -> int:
     """Open a file that another service may have replaced, and return its descriptor.
 
-    Raises CorruptedError for anything else than a regular file: a link is not followed, and a pipe is not waited for.
-    Raises OSError as `os.open`.
+    Raises CorruptedError for anything else than a regular file: a link is not followed, unless follows_link, and a pipe
+    is not waited for. Raises OSError as `os.open`.
     """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follows_link else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except OSError as exc:
         if exc.errno in {errno.ELOOP, errno.ENXIO}:
             raise _not_a_plain_file(path) from None
@@ -71,9 +72,9 @@ def open_plain_file(path: Path, flags: int = os.O_RDONLY) -> int:
     return descriptor
 
 
-def read_plain_file(path: Path) -> bytes:
+def read_plain_file(path: Path, *, follows_link: bool = False) -> bytes:
     """Read a file whole. Raises as `open_plain_file`."""
-    with open(open_plain_file(path), "rb") as file:
+    with open(open_plain_file(path, follows_link=follows_link), "rb") as file:
         return file.read()
 
 

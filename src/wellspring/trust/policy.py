@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.errors import ProjectError
+from wellspring.errors import CorruptedError, ProjectError
 from wellspring.records.record import Digest
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
+from wellspring.runtime.files import read_plain_file
 from wellspring.runtime.unloaded_files import list_unloaded_files
 from wellspring.trust.identity.port import Principal
 
@@ -174,9 +175,11 @@ def load_policies(folder: Path | None) -> PolicySet:
             fix=f"name it {folder}/NAME.cedar, or move it out of the folder",
         )
     try:
-        return PolicySet({path.name: path.read_text(encoding="utf-8") for path in paths})
+        return PolicySet({path.name: read_plain_file(path, follows_link=True).decode("utf-8") for path in paths})
     except UnicodeDecodeError:
         raise ProjectError(f"a policy in {folder} is not UTF-8", fix="save it as UTF-8") from None
+    except CorruptedError as exc:
+        raise ProjectError(f"a policy in {folder} cannot be read: {exc.what}", fix="put a file there") from None
     except OSError as exc:
         raise ProjectError(
             f"a policy in {folder} cannot be read: {exc.strerror}", fix="give the services read permission"

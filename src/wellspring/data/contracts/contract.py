@@ -17,9 +17,10 @@ from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
 from wellspring.data.sources.port import compile_glob
-from wellspring.errors import ProjectError, Refused
+from wellspring.errors import CorruptedError, ProjectError, Refused
 from wellspring.records.contracts import ContractColumn, DataContract, RowRule
 from wellspring.records.record import Digest
+from wellspring.runtime.files import read_plain_file
 from wellspring.runtime.unloaded_files import list_unloaded_files
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.stores.records import RecordKind, RecordStore
@@ -156,7 +157,9 @@ def _egress_type(column: ContractColumn) -> pa.DataType:
 
 def _read_contract(path: Path, tenant: str, known_since: datetime) -> tuple[ContractDocument, DataContract | None]:
     try:
-        content = path.read_bytes()
+        content = read_plain_file(path, follows_link=True)
+    except CorruptedError as exc:
+        raise ProjectError(exc.what, fix=f"put a file there, or remove {path}") from None
     except OSError as exc:
         raise ProjectError(f"{path}: cannot be read ({type(exc).__name__})", fix=f"check {path}") from None
     return _parse_contract(path, content, tenant, known_since)
