@@ -65,7 +65,7 @@ def test_a_child_has_no_descriptor_but_its_two_and_no_thread(waiting: WaitingChi
     targets = {path.name: os.readlink(path) for path in (process / "fd").iterdir()}
     assert [targets[name] for name in ("0", "1", "2")] == ["/dev/null"] * 3
     assert [targets[name].partition(":")[0] for name in ("3", "4")] == ["pipe", "pipe"]
-    assert (process / "comm").read_text() == "job\n"
+    wait_until(lambda: (process / "comm").read_text() == "job\n")
     assert len(list((process / "task").iterdir())) == 1
 
 
