@@ -206,9 +206,8 @@ def _find_row_faults(table: pa.Table) -> pa.Array:
 
     faulty = pa.repeat(pa.scalar(False), table.num_rows)
     for column in table.columns:
-        texts = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
-            has_nul = pc.fill_null(pc.match_substring(texts, "\0"), False)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            has_nul = pc.fill_null(pc.match_substring(column, "\0"), False)
             faulty = pc.or_(faulty, has_nul.combine_chunks())
     return pc.if_else(faulty, pa.scalar("nul_character"), pa.scalar(None, pa.string()))
 

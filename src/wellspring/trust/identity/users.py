@@ -96,8 +96,9 @@ def public_key_id(public_key: bytes) -> str:
 def login_user(socket: ServerSocket, name: str, password: str, code: str, *, mount: str) -> UserToken:
     """Log a user in. A code is valid once, for its 30 seconds and one time step before and after.
 
-    mount: see `read_login_mount`. Five wrong passwords within 15 minutes lock a name for a minute. Raises Refused,
-    without revealing which of the three was wrong; Unavailable if the server does not respond.
+    mount: the name that `read_login_mount` returns. Five wrong passwords within 15 minutes lock a name for a minute.
+    Raises Refused, without revealing which of name, password and code was wrong; Unavailable if the server does not
+    respond.
     """
     # Pass only digits on: OpenBao's counter of used codes would treat a code with a space as another code.
     if not USER_NAME_PATTERN.fullmatch(name) or not re.fullmatch(r"[0-9]{6}", code):
