@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.crash import crash_points
+from tests.crash import backups, crash_points
 from tests.crash.invariants import find_violations
 from tests.crash.project import ProjectFixture, wait_for_result
 
@@ -80,6 +80,10 @@ class Killer:
         """Kill a process at one crash point, run the command again, and check the invariants."""
         started = time.perf_counter()
         scenario = _scenario(name)
+        if scenario in ("backup.create", "backup.restore"):
+            hit, problems = backups.kill_backup(self.project, name)
+            self._ingest_all()
+            return self._check(name, hit, started, problems)
         words: tuple[str, ...] = ("ingest",)
         if scenario == "replay":
             self.project.repair_contract()
@@ -232,9 +236,11 @@ def open_killer(folder: Path, names: list[str], *, source: str = "sftp", wide: b
 
 
 def _scenario(name: str) -> str:
-    """Return which scenario reaches a crash point: ingest, replay or retention."""
+    """Return which scenario reaches a crash point: ingest, replay, retention, or a command of backups."""
     if name.startswith("enclave.expire"):
         return "retention"
+    if name.startswith("backup."):
+        return name.partition(":")[0]
     return "replay" if ".replay:" in name else "ingest"
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from examples.health_plan import drops, population
+from tests.crash import backups
 from tests.crash import predictions as predictions_module
 from tests.crash.project import ProjectFixture
 from tests.crash.serving_project import MODEL, APIResponse, ServingProject
@@ -285,6 +286,21 @@ def test_a_rollback_without_an_earlier_release_is_refused(released: ReleasedProj
     assert "no release of denials was live before" in output.screen
     listed = released.project.must("release", "list")["releases"]
     assert [(item["id"], item["live"]) for item in listed] == [(released.release, True)]
+
+
+def test_a_restored_backup_answers_as_before(
+    released: ReleasedProject, keys: list[dict[str, str]], tmp_path: Path
+) -> None:
+    """The last test of this file: it moves the project away, and restores it at its place."""
+    drill = backups.run_drill(released.project, keys[:200], tmp_path)
+    print(drill)
+    assert drill.rows_after == drill.rows_before
+    assert drill.lost_answers == 0, "an answer that was sent before the pause is in the backup"
+    assert drill.differing_replays == 0
+    assert drill.ledger_findings == []
+    assert drill.paused_seconds < backups.MAX_PAUSED_SECONDS
+    assert drill.restore_seconds < backups.MAX_RESTORE_SECONDS
+    assert [item["facts"]["lost_entries"] for item in entries(released.project, "restore")] == [0]
 
 
 def entries(project: ServingProject, action: str) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ cli.register_lazy(
         "status": "wellspring.cli.servers:status",
         "incident": "wellspring.cli.incident:incident",
         "doctor": "wellspring.cli.servers:doctor",
+        "backup": "wellspring.cli.backup:backup",
         "clean": "wellspring.cli.servers:clean",
         "job": "wellspring.cli.job:job",
         "run": "wellspring.cli.job:run_job_command",

@@ -17,7 +17,7 @@ from wellspring.runtime.unix_socket import connect_unix_socket, peer_uid
 
 _MAX_REQUEST_BYTES = 64 * 1024
 _REQUEST_TIMEOUT = 2.0
-REQUEST_FIX = "send one of: status, stop, start, restart, enroll"
+REQUEST_FIX = "send one of: status, stop, start, restart, enroll, begin_backup, end_backup, record_key_export"
 
 
 def send_request(project: Project, request: Mapping[str, str], *, timeout: float = 30.0) -> dict[str, Any]:

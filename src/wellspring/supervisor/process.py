@@ -31,6 +31,7 @@ from wellspring.runtime.simulated_clock import check_clock, open_clock
 from wellspring.runtime.trusted_folder import remove_file
 from wellspring.runtime.unix_socket import PeerCredentials
 from wellspring.stores.online.port import ROW_KEY_SECRET
+from wellspring.supervisor.backup_records import BACKUP_OPERATIONS, BackupRecords
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -61,6 +62,7 @@ class Supervisor:
             lambda: openbao_setup.issue_secret_id(project, "worker"), self._find_worker
         )
         self._settings = select_settings("supervisor", hash_sections(project.root))
+        self._backups = BackupRecords(project)
 
     def start_all(self) -> None:
         """Start all servers and wait until every readiness probe succeeds. Raises Unavailable, CorruptedError."""
@@ -89,6 +91,7 @@ class Supervisor:
                 project, openbao_setup.request_supervisor_key(project), clock=open_clock(project), crash_at=None
             )
         )
+        self._backups.record_restore(self._step)
         self._wait_until_ready(openbao_process)
         openbao_setup.rotate_supervisor_key(project, privileges)
         remaining = [describe.describe_postgres(programs.postgres)]
@@ -282,6 +285,8 @@ class Supervisor:
                     openbao_setup.supervisor_session(self.project) as client,
                 ):
                     return users.enroll_user(self.project, name, password, client=client, step=self._step)
+            case {"op": str(operation)} if operation in BACKUP_OPERATIONS:
+                return self._backups.handle_request(request, self._step)
             case {"op": "stop"}:
                 raise StopRequested
             case _:
