@@ -153,3 +153,20 @@ def test_first_contract_that_lets_personal_data_leave_is_refused(project: Projec
         assert refused.value.verdict.reasons[0].code == "personal_column"
         closed = add_contract(project, "open", **{"name: kind\n": plain.replace("value: plain", "value: never")})
         registry.accept(closed.digest)
+
+
+def test_version_with_a_check_that_spells_a_protected_column_is_refused(project: ProjectFixture) -> None:
+    named = "name: claim_id\n        logicalType: string\n"
+    spelling = {named: f"{named}        logicalTypeOptions: {{ pattern: '^d' }}\n"}
+    with project.open_enclave():
+        registry = open_registry(project)
+        registry.accept(add_contract(project, "spelled").digest)
+        spelled = add_contract(project, "spelled", **spelling, **{"version: 1.0.0": "version: 1.1.0"})
+        with pytest.raises(Refused, match="claim_id has a pattern that spells letters") as refused:
+            registry.accept(spelled.digest)
+        assert refused.value.verdict is not None
+        assert {reason.code for reason in refused.value.verdict.reasons} == {"revealing_check"}
+        shape = {named: f"{named}        logicalTypeOptions: {{ pattern: '^[A-Z]{{3}}[0-9]{{6}}$' }}\n"}
+        registry.accept(add_contract(project, "spelled", **shape, **{"version: 1.0.0": "version: 1.1.0"}).digest)
+    (entry,) = project.list_entries("accept", "refused")
+    assert entry.subject == "contract:spelled@1.1.0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from string import ascii_lowercase
 
 from tests.redteam.catalogue import attempt
 from tests.redteam.target import Target
@@ -142,37 +141,56 @@ def change_the_domain_of_tokens(target: Target, is_twin: bool) -> str:
     return _ingest_under(target, (name, first), (name, second))
 
 
+def _ingest_with_check(target: Target, name: str, *, column: str = "", rule: str = "") -> str:
+    """Deliver a file under a contract with more checks. column: what follows the name of the token column."""
+    text = build_contract(name, "csv", "csv")
+    named = "name: item_id\n"
+    assert named in text
+    text = text.replace(named, f"{named}{column}")
+    if rule:
+        text = f'{text.rstrip()}\n    quality:\n      - {{ type: sql, name: checked, query: "{rule}" }}\n'
+    return _ingest_under(target, (name, text))
+
+
 @attempt(
-    "contracts", "author", refused="not spelled", allowed="one row waits", needs="servers",
-    awaited="rules and patterns over columns that do not leave as they are",
-)  # fmt: skip
+    "contracts",
+    "author",
+    refused="exit 75 revealing_check",
+    allowed="exit 0",
+    needs="servers",
+    recorded=("accept revealing_check",),
+)
 def spell_an_identifier_by_rules(target: Target, is_twin: bool) -> str:
-    """An author writes a rule for each letter of an identifier, and reads which a row breaks; on a number it may."""
-    name, secret = ("rulea", "dog") if is_twin else ("ruleb", "dog")
-    rules = [("pieces", "pieces < 100")] if is_twin else _spelling_rules(len(secret))
-    lines = [f'      - {{ type: sql, name: {rule}, query: "{query}" }}' for rule, query in rules]
-    text = "\n".join([build_contract(name, "csv", "csv").rstrip(), "    quality:", *lines, ""])
-    contract = target.project.contracts_dir / f"{name}.odcs.yaml"
-    drop = target.project.vendor_dir / "outbox" / f"{name}_1.csv"
-    contract.write_text(text, encoding="utf-8")
-    rows = [f"{secret},{500 if is_twin else 1}", *(f"___{number},1" for number in range(40))]
-    drop.write_text("\n".join(["item_id,pieces", *rows, ""]), encoding="utf-8")
-    try:
-        result = target.run("ingest")
-        file = next(file for file in result.document["files"] if file["name"] == drop.name)
-        shown = target.run("quarantine", "show", file["drop"]).document["rows"]
-    finally:
-        contract.unlink()
-        drop.unlink()
-    broken = sorted(str(reason["column"]) for row in shown for reason in row["reasons"])
-    if is_twin:
-        return "one row waits" if broken == ["pieces"] else str(broken)
-    return "spelled" if "".join(rule[-1] for rule in broken) == secret else "not spelled"
+    """An author writes a rule for a letter of an identifier, to read which rows break it; its length may be checked."""
+    rule = "length(item_id) < 100" if is_twin else "substr(item_id, 1, 1) <> 'd'"
+    return _ingest_with_check(target, "rulea" if is_twin else "ruleb", rule=rule)
 
 
-def _spelling_rules(length: int) -> list[tuple[str, str]]:
-    return [
-        (f"r{place}_{letter}", f"substr(item_id, {place}, 1) <> '{letter}'")
-        for place in range(1, length + 1)
-        for letter in ascii_lowercase
-    ]
+@attempt(
+    "contracts",
+    "author",
+    refused="exit 75 revealing_check",
+    allowed="exit 0",
+    needs="servers",
+    recorded=("accept revealing_check",),
+)
+def spell_an_identifier_by_a_pattern(target: Target, is_twin: bool) -> str:
+    """An author writes a pattern with a letter of an identifier; the shape of the identifier may be checked."""
+    pattern = "^[a-z0-9-]+$" if is_twin else "^d"
+    column = f"        logicalTypeOptions: {{ pattern: '{pattern}' }}\n"
+    return _ingest_with_check(target, "patterna" if is_twin else "patternb", column=column)
+
+
+@attempt(
+    "contracts",
+    "author",
+    refused="exit 75 revealing_check",
+    allowed="exit 0",
+    needs="servers",
+    recorded=("accept revealing_check",),
+)
+def list_the_identifiers_of_persons(target: Target, is_twin: bool) -> str:
+    """An author lists identifiers as the only valid values, to read which rows have another; none needs a list."""
+    values = "        quality: [{ type: library, metric: %s, mustBe: 0 }]\n"
+    listed = values % ("nullValues" if is_twin else "invalidValues, arguments: { validValues: [dog] }")
+    return _ingest_with_check(target, "lista" if is_twin else "listb", column=listed)

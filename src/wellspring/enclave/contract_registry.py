@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.contracts.personal_columns import find_personal_columns
 from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_others
+from wellspring.data.contracts.revealing_checks import find_revealing_checks
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -46,7 +47,8 @@ class ContractRegistry:
 
         Raises Refused if the digest is unknown, if the file matches another contract, if the content changed without a
         new version, if the contract protects a column less than the last accepted version or than an earlier contract
-        of its source or files, gives it other tokens, or lets a column leave that holds personal data by its name.
+        of its source or files, gives it other tokens, lets a column leave that holds personal data by its name, or has
+        checks that say what a protected column holds.
         """
         project_contracts = self.read_all()
         matching = [contract for contract in project_contracts if contract.digest == digest]
@@ -110,6 +112,7 @@ class ContractRegistry:
                 )
             _refuse_looser_than_others(subject, contract, accepted)
             self._refuse_personal_columns(subject, contract, newest)
+            _refuse_revealing_checks(subject, contract)
             act.add_facts(**outbox_entry.facts)
             self._store.accept_contract(contract, outbox_entry)
         self._store.outbox.mark_published(outbox_entry.key)
@@ -143,6 +146,19 @@ def _refuse_looser_than_others(subject: str, contract: DataContract, accepted: M
             descriptions,
             fix="give these columns the egress rule of the earlier contract; an exception by a second person does not "
             "exist yet",
+        )
+
+
+def _refuse_revealing_checks(subject: str, contract: DataContract) -> None:
+    descriptions = [f"{check.name} {check.reason}" for check in find_revealing_checks(contract)]
+    if descriptions:
+        raise _refuse_for_columns(
+            subject,
+            "revealing_check",
+            f"{contract.name} {contract.version} has checks that say what protected columns hold:",
+            descriptions,
+            fix="check only the shape of these columns (docs/contracts.md), or remove the check; an exception by a "
+            "second person does not exist yet",
         )
 
 

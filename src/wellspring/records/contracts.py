@@ -25,7 +25,8 @@ class ContractColumn(Frozen):
     normalization: steps that are applied to each text before it is validated (`data/contracts/normalization.py`).
     timezone: the zone of times that name none; None: UTC, and each run reports how many there were.
     zone_required: a time that names no zone is invalid.
-    title: the business name of the column, for people; it counts as a name when personal data is looked for.
+    title, description: the business name of the column, and what it holds, for people; they are read when personal data
+    is looked for.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ContractColumn(Frozen):
     timezone: str | None = None
     zone_required: bool = False
     title: str | None = None
+    description: str | None = None
 
     @property
     def name_in_file(self) -> str:

@@ -32,8 +32,39 @@ def list_personal(*columns: ContractColumn) -> list[str]:
 def test_text_with_a_personal_name_must_not_leave(name: str):
     assert list_personal(column(name)) == [name]
     assert list_personal(column("c7", path=name)) == list_personal(column("c7", title=name)) == ["c7"]
-    assert list_personal(column(name, enum=("a", "b"))) == list_personal(column(name, "int64")) == []
+    assert list_personal(column(name, "int64")) == []
     assert list_personal(column(name, egress="never")) == list_personal(column(name, egress="masked")) == []
+
+
+@pytest.mark.parametrize("name", ["email", "note", "phone", "ssn", "zip"])
+def test_list_of_answers_may_leave_and_a_list_of_numbers_may_not(name: str):
+    assert list_personal(column(name, enum=("yes", "no"))) == []
+    assert list_personal(column(name, enum=("219-09-9999", "x"))) == [name]
+
+
+@pytest.mark.parametrize("name", ["name", "last_name", "street", "home_address"])
+def test_list_of_names_or_addresses_must_not_leave(name: str):
+    assert list_personal(column(name, enum=("smith", "jones"))) == [name]
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["the last name as the vendor spells it", "Name of the patient", "home address", "phone number of the ward",
+    "E-mail address", "her passport number"],
+)  # fmt: skip
+def test_text_whose_description_names_personal_data_must_not_leave(description: str):
+    assert list_personal(column("c7", description=description)) == ["c7"]
+    assert list_personal(column("c7", description=description, egress="token", domain="c")) == []
+    assert list_personal(column("c7", description=description, enum=("a", "b"))) == []
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["the name of the plan", "addressed to the ward", "notes are in another file", "how it was ordered",
+    "claim adjustment reason code"],
+)  # fmt: skip
+def test_text_with_another_description_may_leave(description: str):
+    assert list_personal(column("c7", description=description)) == []
 
 
 @pytest.mark.parametrize("name", IMPERSONAL)

@@ -99,6 +99,7 @@ def parse_column(
         timezone=_parse_timezone(document, schema_property, path),
         zone_required=(schema_property.logicalTypeOptions or {}).get("timezone") is True,
         title=schema_property.businessName,
+        description=schema_property.description,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Find columns that a contract lets leave although their name or classification says that they hold personal data.
 
-It reads names. A name in the file is the vendor's, so the author of a contract cannot choose it; what a column `c7`
-holds, it cannot know.
+It reads names and descriptions. A name in the file is the vendor's, so the author of a contract cannot choose it; what
+a column `c7` holds, it cannot know.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ _KINDS = {
     "names": _NAME, "addresses": _ADDRESS, "ways to reach a person": _CONTACT, "numbers of persons": _NUMBER,
     "free text": _FREE_TEXT,
 }  # fmt: skip
+_NAMED_PEOPLE = rf"(^|_)names?_of_(a|an|the)_({_PEOPLE})($|_)"
+_NAMES_IN_PROSE = {kind: pattern for kind, pattern in _KINDS.items() if kind != "free text"}
+_LISTED_KINDS = {"names", "addresses"}
+"""What a list of valid values can hold without digits; `email` with the values yes and no holds answers."""
 _PERSONAL_CLASSIFICATIONS = {"contact", "restricted", "free_text"}
 
 
@@ -49,12 +53,13 @@ def find_personal_columns(
 ) -> Iterator[PersonalColumn]:
     """List the columns that leave as plain text or as a prefix, and hold personal data by their name or classification.
 
-    find_column_kind: of the project's detectors, the kind of numbers that a column holds by its name; '' for none. A
-    text that has a list of valid values, and every other type than text, cannot hold a name.
+    find_column_kind: of the project's detectors, the kind of numbers that a column holds by its name; '' for none. No
+    other type than text can hold a name. A list of valid values does not make a column of names harmless: it would list
+    the persons whose rows leave.
     """
     for column in contract.columns:
         is_prefix = prefix_length(column.egress) is not None
-        if column.type != "string" or column.enum or not (column.egress == "plain" or is_prefix):
+        if column.type != "string" or not (column.egress == "plain" or is_prefix):
             continue
         reason = _explain(column, find_column_kind, is_prefix=is_prefix)
         if reason:
@@ -65,17 +70,35 @@ def _explain(column: ContractColumn, find_column_kind: Callable[[str], str], *, 
     # The name in the file is the vendor's, and cannot be chosen by the author of a contract.
     name_in_file = column.name_in_file.rpartition(".")[2]
     names = {_normalize_name(name) for name in (column.name, name_in_file, column.title or "")}
+    has_answers = bool(column.enum) and not any(re.search("[0-9@]", value) for value in column.enum)
     for kind, pattern in _KINDS.items():
-        if any(re.search(pattern, name) for name in names):
+        if any(re.search(pattern, name) for name in names) and (kind in _LISTED_KINDS or not has_answers):
             return f"holds {kind} by its name"
+    if has_answers:
+        return ""
     if not is_prefix and any(re.search(_POSTCODE, name) for name in names):
         return "holds addresses by its name"
     for name in sorted(names):
         if kind := find_column_kind(name):
             return f"holds {kind} by its name"
+    if column.enum:
+        return ""
     if not is_prefix and column.classification in _PERSONAL_CLASSIFICATIONS:
         return f"is classified as {column.classification}"
+    if kind := _find_kind_in_prose(column.description or ""):
+        return f"holds {kind} by its description"
     return ""
+
+
+def _find_kind_in_prose(description: str) -> str:
+    """Return the kind of personal data that two or three words of a description name, or ''."""
+    prose = _normalize_name(description)
+    words = prose.split("_")
+    phrases = ["_".join(words[start : start + size]) for size in (2, 3) for start in range(len(words) - size + 1)]
+    for kind, pattern in _NAMES_IN_PROSE.items():
+        if any(re.search(pattern, phrase) for phrase in phrases):
+            return kind
+    return "names" if re.search(_NAMED_PEOPLE, prose) else ""
 
 
 def _normalize_name(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError
@@ -41,6 +41,13 @@ def check_rules(rules: Iterable[RowRule], columns: Iterable[ContractColumn]) -> 
     valid = {str(number): rule.sql for number, rule in enumerate(listed) if messages[number] is None}
     errors = check_expressions(valid, {column.name: column.type for column in declared}) if valid else {}
     return [message or errors.get(str(number)) for number, message in enumerate(messages)]
+
+
+def split_rule(sql: str) -> Iterator[tuple[str, str]]:
+    """Split a rule that `check_rules` accepts: each word, text, number or mark with its kind, without the blanks."""
+    for match in _TOKEN.finditer(sql):
+        if match.lastgroup is not None and match.lastgroup != "space":
+            yield match.lastgroup, match[0]
 
 
 def _syntax_error(rule: RowRule, columns: list[ContractColumn]) -> str | None:
