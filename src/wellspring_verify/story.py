@@ -80,6 +80,9 @@ _DATA_TEMPLATES = {
     "[, {admitted} admitted as tokens][, {quarantined} quarantined][, {masked} masked][; outcome {outcome}]"
     "[; the digest of the quarantined rows is {quarantined_rows}]",
     "expire": "ended the retention: destroyed the key, then the file[; discarded {discarded} quarantined rows]",
+    "withdraw": "withdrew {subject}[, as {user} decided][: {reason}][; its bytes are those of drop {same_bytes_as}]",
+    "rejudge": "returned {subject} to a judgement by the contract below[, as {user} decided][: {reason}][: {message}]",
+    "discard": "discarded {discarded} quarantined rows[, as {user} decided][: {reason}]",
     "finding": "found[ {code}][: {message}]",
     "acknowledge": "acknowledged {subject}[, requested by {user}][: {reason}]",
     "resolve": "closed {subject}[: {message}]",

@@ -185,7 +185,7 @@ class World:
         with self.step("land", f"drop:{drop}", inputs=[Ref(name=f"source:{source}/{name}")], facts=landed):
             pass
         admitted = received - quarantined if good else 0
-        self.admits(drop, received=received, admitted=admitted, quarantined=quarantined, good=good)
+        self.admits(drop, received=received, admitted=admitted, quarantined=quarantined, good=good, by=data_contract)
         self.vault.files = [
             listed(path.name, "ingested", drop=drop, contract=data_contract.name) if path.name == name else path
             for path in self.vault.files
@@ -193,14 +193,15 @@ class World:
         return intake(drop, data_contract, admitted, quarantined=quarantined, good=good, source=source)
 
     def admits(
-        self, drop: str, *, part: int = 0, received: int, admitted: int, quarantined: int = 0, good: bool = True
-    ) -> None:
+        self, drop: str, *, part: int = 0, received: int, admitted: int, quarantined: int = 0, good: bool = True,
+        by: DataContract = CLAIMS,
+    ) -> None:  # fmt: skip
         facts: dict[str, Any] = {
             "replay_number": part, "outcome": "pass" if good else "fail", "received": received, "admitted": admitted,
             "quarantined": quarantined if good else 0,
         }  # fmt: skip
-        by = Ref(name=f"contract:{CLAIMS.name}@{CLAIMS.version}", digest=CLAIMS.digest)
-        with self.step("admit", f"drop:{drop}", inputs=[by], facts=facts):
+        contract_ref = Ref(name=f"contract:{by.name}@{by.version}", digest=by.digest)
+        with self.step("admit", f"drop:{drop}", inputs=[contract_ref], facts=facts):
             pass
 
     def replays(self, drop: str, *, part: int, waited: int, admitted: int) -> None:

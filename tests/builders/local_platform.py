@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from tests.builders.approvals import Somebody
 from tests.builders.journal_keys import SERVICE_KEYS, journal_key
 from tests.builders.ledger import LocalSigner
 from tests.builders.memory_keys import Keyring
@@ -89,13 +91,13 @@ def _describe_file(path: Path) -> RemoteFile:
 class LocalProject:
     """A project in a folder with its contracts, and its enclave, which stays open."""
 
-    def __init__(self, folder: Path, database: Database, contracts: Sequence[str]) -> None:
+    def __init__(self, folder: Path, database: Database, contracts: Sequence[str], toml: str = "") -> None:
         self.outbox = folder / "outbox"
         self.outbox.mkdir(parents=True)
         (folder / "contracts").mkdir()
         for number, text in enumerate(contracts):
             (folder / "contracts" / f"{number}.odcs.yaml").write_text(text)
-        (folder / "wellspring.toml").write_text(_TOML)
+        (folder / "wellspring.toml").write_text(_TOML + toml)
         self.project: Project = load_project(folder)
         self.clock = SystemClock()
         for state in (
@@ -132,6 +134,15 @@ class LocalProject:
     def close(self) -> None:
         """Close the enclave and its database."""
         self._stack.close()
+
+    def enroll(self, person: Somebody) -> None:
+        """Record the enrollment of a user, as the supervisor does."""
+        facts: dict[str, Any] = {"public_key": base64.b64encode(person.public_key).decode()}
+        with (
+            open_recorder(self.project, journal_key("supervisor"), clock=self.clock, crash_at=None) as step,
+            step("enroll", person.principal.name, facts=facts),
+        ):
+            pass
 
     @contextmanager
     def _hold_resources(self) -> Generator[HeldLeases]:
@@ -185,9 +196,11 @@ class LocalProject:
 
 
 @contextmanager
-def local_project(folder: Path, database: Database, *, contracts: Sequence[str]) -> Generator[LocalProject]:
-    """Create a project in a new folder, with an empty database, and close it at the end."""
-    project = LocalProject(folder, database, contracts)
+def local_project(
+    folder: Path, database: Database, *, contracts: Sequence[str], toml: str = ""
+) -> Generator[LocalProject]:
+    """Create a project in a new folder, with an empty database, and close it at the end. toml: further tables."""
+    project = LocalProject(folder, database, contracts, toml)
     try:
         yield project
     finally:

@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.crash import crash_points, model_lifecycle, predictions
+from tests.crash import crash_points, drop_decisions, model_lifecycle, predictions
 from tests.crash.kill import Outcome, ordered
 from tests.crash.project import ProjectFixture
 from tests.crash.share import Share, run_share
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     names = ordered(options.points or known_names)
     if options.source != "sftp" or options.wide:
         # The model lifecycle begins after the intake: the source and its drops make no difference to it.
-        names = [name for name in names if not model_lifecycle.is_lifecycle_point(name)]
+        names = [name for name in names if is_ingest_point(name)]
     # Stop the servers also on SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
@@ -78,12 +78,14 @@ def run(
     source: str = "sftp",
     wide: bool = False,
 ) -> list[Outcome]:
-    """Kill at random moments and at the points, in a project for each of the three scenarios, side by side."""
-    ingest_points = tuple(name for name in names if not model_lifecycle.is_lifecycle_point(name))
-    lifecycle_points = tuple(sorted(set(names) - set(ingest_points)))
+    """Kill at random moments and at the points, in a project for each of the four scenarios, side by side."""
+    ingest_points = tuple(name for name in names if is_ingest_point(name))
+    decision_points = tuple(name for name in names if drop_decisions.is_decision_point(name))
+    lifecycle_points = tuple(sorted(set(names) - set(ingest_points) - set(decision_points)))
     until = time.monotonic() + seconds
     shares = [
         Share(folder / "lifecycle", lifecycle_points, 0, until, seed, source, wide),
+        Share(folder / "decisions", decision_points, 0, until, seed, source, wide),
         Share(folder / "moments", (), moments, until, seed, source, wide),
         Share(folder / "points", ingest_points, 0, until, seed, source, wide),
     ]
@@ -92,6 +94,11 @@ def run(
         return run_share(shares[0])
     with ProcessPoolExecutor(len(shares), mp_context=multiprocessing.get_context("spawn")) as pool:
         return [outcome for outcomes in pool.map(run_share, shares) for outcome in outcomes]
+
+
+def is_ingest_point(name: str) -> bool:
+    """Return whether the ingest scenario reaches a crash point."""
+    return not model_lifecycle.is_lifecycle_point(name) and not drop_decisions.is_decision_point(name)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.crash import model_lifecycle
+from tests.crash import drop_decisions, model_lifecycle
 from tests.crash.kill import Outcome, open_killer
 from tests.crash.project import ProjectFixture
 
@@ -48,6 +48,10 @@ def _list_outcomes(share: Share) -> Iterator[Outcome]:
         lifecycle = model_lifecycle.LifecycleKiller(share.folder)
         lifecycle.prepare()
         kills: list[Callable[[], Outcome]] = [partial(lifecycle.point, name) for name in share.points]
+    elif any(drop_decisions.is_decision_point(name) for name in share.points):
+        decisions = drop_decisions.DropKiller(share.folder)
+        decisions.prepare()
+        kills = [partial(decisions.point, name) for name in share.points]
     else:
         killer = open_killer(share.folder, list(share.points), source=share.source, wide=share.wide)
         kills = [partial(killer.moment, draw)] * share.moments

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash import crash_points
+from tests.crash.__main__ import is_ingest_point
 from tests.crash.kill import Killer, open_killer, ordered
-from tests.crash.model_lifecycle import is_lifecycle_point
 from tests.crash.project import ProjectFixture
 
 SECONDS = 25
@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.live, pytest.mark.crash]
 
 
 def sample() -> list[str]:
-    """Take one crash point of each file, a different one each day. The model lifecycle takes too long for a sample."""
+    """Take one crash point of each file, a different one each day. Those of logins take too long for a sample."""
     files: dict[str, list[str]] = {}
     for point in crash_points.list_crash_points():
-        if is_lifecycle_point(point.name):
+        if not is_ingest_point(point.name):
             continue
         files.setdefault(point.file, []).append(point.name)
     day = int(time.time() // 86_400)

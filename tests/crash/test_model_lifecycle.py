@@ -1,8 +1,8 @@
-"""Each crash point belongs to the ingest scenario or to the model lifecycle scenario."""
+"""Each crash point belongs to the ingest scenario, to the model lifecycle or to the decisions about drops."""
 
 from __future__ import annotations
 
-from tests.crash import crash_points, model_lifecycle
+from tests.crash import crash_points, drop_decisions, model_lifecycle
 
 LIFECYCLE = (
     "models/",
@@ -14,6 +14,7 @@ LIFECYCLE = (
     "sequencer/packing.py",
     "trust/ledger/journal.py",
 )
+DECISIONS = ("enclave/drop_decisions.py", "workflows/drops.py", "workflows/mended_contracts.py", "lake/restaging.py")
 INGEST = ("enclave/", "trust/ledger/", "worker/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")
 
 
@@ -21,5 +22,6 @@ def test_each_crash_point_belongs_to_the_scenario_of_its_module() -> None:
     for point in crash_points.list_crash_points():
         file = point.file.removeprefix("wellspring/")
         # A crash point of a module in neither list would never be hit.
-        assert file.startswith((*LIFECYCLE, *INGEST)), f"{point.name} in {file} belongs to no scenario"
+        assert file.startswith((*LIFECYCLE, *DECISIONS, *INGEST)), f"{point.name} in {file} belongs to no scenario"
         assert model_lifecycle.is_lifecycle_point(point.name) == file.startswith(LIFECYCLE), point
+        assert drop_decisions.is_decision_point(point.name) == file.startswith(DECISIONS), point

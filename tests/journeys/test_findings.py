@@ -45,4 +45,24 @@ def test_a_permitted_user_acknowledges_a_finding_until_its_file_changes(project:
     odd.write_text("changed")
     assert project.run("ingest").code == 75
     assert [item["id"] for item in project.must("finding", "list")] != [finding["id"]]
+    decide_about_a_drop(project)
     assert project.must("ledger", "verify")["findings"] == []
+
+
+def decide_about_a_drop(project: ServingProject) -> None:
+    """Withdraw a drop that was stopped, deliver its bytes again, and judge it again."""
+    outbox = project.project.vendor_dir / "outbox"
+    (outbox / "medical_claim_2026_01.csv").write_text("claim_id\nC1\n")
+    assert project.run("ingest").code == 75
+    stopped = next(item for item in project.must("drop", "list") if item["state"] == "stopped")
+    withdrawn = project.act("ines", "drop", "withdraw", stopped["id"], "--reason", "a file without its columns")
+    assert withdrawn.exit_code == 0, withdrawn.screen
+    shown = project.must("drop", "show", stopped["id"])
+    assert (shown["state"], shown["account"]["balanced"]) == ("withdrawn", True)
+    assert [item["user"] for item in shown["decisions"]] == ["user:ines"]
+    (outbox / "medical_claim_2026_02.csv").write_text("claim_id\nC1\n")
+    again = project.must("ingest", codes=(0, 3, 75))
+    assert [file["status"] for file in again["files"] if file["name"] == "medical_claim_2026_02.csv"] == ["withdrawn"]
+    rejudged = project.act("ines", "drop", "rejudge", stopped["id"], "--reason", "another look")
+    assert rejudged.exit_code == 75, rejudged.screen
+    assert project.must("drop", "show", stopped["id"])["state"] == "stopped"

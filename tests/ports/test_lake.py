@@ -213,10 +213,22 @@ def test_a_snapshot_is_an_input_with_the_schema_it_was_written_with(catalog: Cat
 
 def test_a_landed_table_widens_a_decimal_and_accepts_no_other_change(catalog: Catalog):
     catalog.prepare_table("a", pa.schema([("x", pa.decimal128(12, 2)), ("y", pa.large_string())]))
-    catalog.prepare_table("a", pa.schema([("x", pa.decimal128(18, 2)), ("y", pa.string())]))
+    table = catalog.prepare_table("a", pa.schema([("x", pa.decimal128(18, 2)), ("y", pa.string())]))
+    rows = pa.table({"x": pa.array([None], pa.decimal128(18, 2)), "y": ["b"]})
+    table.move_staging(write(table, head(table), rows=rows))
     for narrower in (pa.decimal128(12, 2), pa.decimal128(18, 3), pa.float64(), pa.string()):
         with pytest.raises(Refused, match="column x of a"):
             catalog.prepare_table("a", pa.schema([("x", narrower)]))
+
+
+def test_a_landed_table_without_rows_takes_the_types_of_the_contract_in_force(catalog: Catalog):
+    table = catalog.prepare_table("a", pa.schema([("x", pa.decimal128(12, 4)), ("y", pa.string())]))
+    rows = pa.table({"x": pa.array([None], pa.decimal128(12, 4)), "y": ["b"]})
+    table.move_staging(write(table, head(table), rows=rows))
+    table.drop_branch(STAGING_BRANCH)
+    table = catalog.prepare_table("a", pa.schema([("x", pa.decimal128(12, 2))]))
+    written = write(table, head(table), rows=pa.table({"x": pa.array([None], pa.decimal128(12, 2)), "y": ["c"]}))
+    assert table.read_snapshot(written, None)["x"].type == pa.decimal128(12, 2)
 
 
 def test_a_built_table_replaces_its_columns_and_older_snapshots_keep_theirs(built: Catalog):

@@ -18,7 +18,7 @@ from wellspring.data.intake.drop_index import DropIndex
 from wellspring.errors import NotFound, Refused
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.user_notes import hash_reason
-from wellspring.workflows import findings as module
+from wellspring.workflows import reasons as module
 from wellspring.workflows.findings import SourceFindings, acknowledge_finding, list_findings
 
 A, B = "a" * 12, "b" * 12

@@ -48,6 +48,7 @@ cli.register_lazy(
         "run": "wellspring.cli.job:run_job_command",
         "source": "wellspring.cli.source:source",
         "ingest": "wellspring.cli.ingest:ingest",
+        "drop": "wellspring.cli.drop:drop",
         "finding": "wellspring.cli.finding:finding",
         "quarantine": "wellspring.cli.quarantine:quarantine",
         "transform": "wellspring.cli.transform:transform",

@@ -1,4 +1,4 @@
-"""The `quarantine` commands: list, show and replay quarantined rows."""
+"""The `quarantine` commands: list, show, replay and discard quarantined rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
+from wellspring.cli.drop import decide_as_user
 from wellspring.cli.ingest import print_ingest_result
 from wellspring.cli.render import progress_bar
 from wellspring.cli.worker_client import run_worker
@@ -16,7 +17,7 @@ MAX_SHOWN_ROWS = 20
 
 @click.group(cls=LazyGroup)
 def quarantine() -> None:
-    """List, show and replay rows that violate their contract; they stay inside the enclave with their reasons."""
+    """List, show, replay and discard rows that violate their contract; they stay inside the enclave."""
 
 
 @quarantine.command("list")
@@ -76,3 +77,15 @@ def replay_quarantine(ctx: CliContext, drop: str) -> int:
     with progress_bar(enabled=not ctx.as_json) as draw:
         ingest_result = run_worker(ctx.load_project(), "replay", drop, on_progress=draw)
     return print_ingest_result(ctx, ingest_result)
+
+
+@quarantine.command("discard")
+@click.argument("drop")
+@click.option("--reason", required=True, help="Why they are not mended; it stays in the ledger for ever.")
+@click.pass_obj
+def discard_quarantine(ctx: CliContext, drop: str, reason: str) -> int:
+    """Discard the quarantined rows of DROP for ever. You log in; nothing brings them back."""
+    discarded = decide_as_user(ctx, "discard", drop, reason)
+    ctx.echo(f"{discarded['account']['discarded']:,} rows of {drop} are discarded")
+    ctx.print_result(discarded, next_command="wellspring quarantine list")
+    return 0

@@ -40,7 +40,9 @@ PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
 """The table above, by action."""
 
 
-_DROP_ACTIONS = ("land", "admit", "stage", "settle", "alert", "expire", "finding")
+_DROP_ACTIONS = (
+    "land", "admit", "stage", "settle", "alert", "expire", "withdraw", "rejudge", "discard", "finding"
+)  # fmt: skip
 """Actions about a drop, by which the story of a dataset finds the drops with new entries."""
 
 

@@ -79,6 +79,11 @@ class Admitter:
         self._scanner = scanner
         self._attempts = AttemptCounter(dependencies.folder.parent / "attempts")
 
+    def forget_attempts(self, drop_id: str) -> None:
+        """Forget the attempts to read a drop in which the process ended."""
+        self._attempts.forget_attempts(drop_id)
+        self._attempts.forget_attempts(f"{drop_id}{_KEYS_SUFFIX}")
+
     def _drop_input(
         self,
         stored_drop: StoredDrop,

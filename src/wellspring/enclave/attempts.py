@@ -46,6 +46,10 @@ class AttemptCounter:
             raise
         path.unlink(missing_ok=True)
 
+    def forget_attempts(self, drop_id: str) -> None:
+        """Forget the attempts to read a drop: a user lets it be read again."""
+        (self._folder / drop_id).unlink(missing_ok=True)
+
     def read_count(self, drop_id: str) -> int:
         """Return how many attempts to read a drop ended with the process; all that it may have, after a fault."""
         try:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from wellspring.enclave.socket_server import RequestHandler, RowHandler, text_field
 from wellspring.errors import Refused
 from wellspring.records.observe import Recorder
+from wellspring.trust import user_notes
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import IntakeService, ProgressCallback
 
@@ -50,6 +51,29 @@ def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], Bina
         intake_service.confirm_published(text_field(request, "drop"), replay_number)
         return None, None
 
+    def withdraw_drop(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        note = user_notes.parse_note(request.get("note"), "withdrawal")
+        intake_service.withdraw_drop(text_field(request, "drop"), note, text_field(request, "reason"))
+        return None, None
+
+    def check_rejudge(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        intake_service.check_rejudge(text_field(request, "drop"), text_field(request, "contract_digest"))
+        return None, None
+
+    def rejudge_drop(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        signed = request.get("note")
+        note = None if signed is None else user_notes.parse_note(signed, "rejudgement")
+        reason = "" if note is None else text_field(request, "reason")
+        drop, digest = text_field(request, "drop"), text_field(request, "contract_digest")
+        intake_service.rejudge_drop(drop, digest, note, reason)
+        return None, None
+
+    def discard_quarantined(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        note = user_notes.parse_note(request.get("note"), "discard")
+        return intake_service.discard_quarantined(
+            text_field(request, "drop"), note, text_field(request, "reason")
+        ), None
+
     def count_quarantined(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         drop = None if request.get("drop") is None else text_field(request, "drop")
         return [count.model_dump(mode="json") for count in intake_service.count_quarantined(drop)], None
@@ -64,6 +88,10 @@ def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], Bina
         "read_file_keys": read_file_keys,
         "read_quarantined_keys": read_quarantined_keys,
         "confirm_published": confirm_published,
+        "withdraw_drop": withdraw_drop,
+        "check_rejudge": check_rejudge,
+        "rejudge_drop": rejudge_drop,
+        "discard_quarantined": discard_quarantined,
         "count_quarantined": count_quarantined,
         "list_quarantined": list_quarantined,
     }

@@ -104,7 +104,8 @@ class SourceLister(NamedTuple):
             # The file was changed or deleted during the check; the next listing decides.
             return self._source_file(file, "still_writing", stored_drop=stored_drop)
         if unchanged:
-            return self._source_file(file, "ingested" if is_admitted else "new", stored_drop=stored_drop)
+            state = "withdrawn" if stored_drop.withdrawn else "ingested" if is_admitted else "new"
+            return self._source_file(file, state, stored_drop=stored_drop)
         if not self.watch.is_settled(self.source, file, self.settle_seconds, self.now):
             return self._source_file(file, "still_writing", stored_drop=stored_drop)
         finding = self.findings.record_changed_file(stored_drop, file)

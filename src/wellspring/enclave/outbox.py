@@ -124,10 +124,10 @@ def admission_entry(
     stored_drop: StoredDrop, part: AdmissionPart, contract: DataContract, processed: ProcessedDrop
 ) -> OutboxEntry:
     """Build the entry of an admission or a replay: counts, digests and reasons, never a value."""
-    drop, counts = stored_drop.drop, part.counts
+    drop, counts, judgement = stored_drop.drop, part.counts, stored_drop.rejudgements
     rows = (Ref(name=f"rows:{drop.id}/{part.replay_number}", digest=counts.rows_digest),) if counts.rows_digest else ()
     return OutboxEntry(
-        key=f"admit/{drop.id}/{part.replay_number}",
+        key=f"admit/{drop.id}/{part.replay_number}" + (f"/{judgement}" if judgement else ""),
         action="admit",
         subject=drop.subject,
         inputs=(
@@ -148,6 +148,8 @@ def admission_entry(
             ),
             "quarantined_rows": processed.quarantined_digest,
             "copies": dict[str, JsonValue](counts.copies),
+            # Makes the entry of the same result another one.
+            **({"judgement": judgement} if judgement else {}),
         },
     )
 

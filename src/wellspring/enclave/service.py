@@ -1,4 +1,4 @@
-"""The intake service of the enclave: list, ingest, replay, confirm and list quarantined rows.
+"""The intake service of the enclave: list, ingest, replay, confirm, decide about drops, and list quarantined rows.
 
 One operation runs at a time. Each begins with maintenance: pending ledger entries and expired originals. Each change is
 one transaction with its outbox entry (see `outbox.py`), so an operation that was killed can be repeated.
@@ -17,6 +17,7 @@ from wellspring.enclave import outbox, retention
 from wellspring.enclave.admission import Admitter, EnclaveDependencies
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
+from wellspring.enclave.drop_decisions import DropDecisions
 from wellspring.enclave.file_watch import FileWatch
 from wellspring.enclave.findings import FindingRecorder
 from wellspring.enclave.listing import SourceLister, content_unchanged
@@ -24,6 +25,7 @@ from wellspring.enclave.source_reader import SourceReader, open_file
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.user_notes import UserNote
 from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.vault.port import ProgressCallback
 from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDrop
@@ -47,6 +49,7 @@ class Enclave:
             dependencies.project, dependencies.store, self._scanner, step=dependencies.step, clock=dependencies.clock
         )
         self._admitter = Admitter(dependencies, self._contracts, self._decryptor, self._scanner)
+        self._decisions = DropDecisions(dependencies, self._contracts, self._admitter)
         # Whether an original without a key may be in the folder: after a crash, or after a failed operation.
         self._has_orphans = True
         self.run_maintenance()
@@ -168,6 +171,9 @@ class Enclave:
         else:
             self._record_change(stored_drop, file_source)
         parts = self._dependencies.store.list_parts(stored_drop.drop.id)
+        if not parts:
+            self._decisions.refuse_withdrawn(stored_drop)
+            stored_drop = self._decisions.use_contract(stored_drop, contract)
         self._check_retention(stored_drop, parts[0] if parts else None)
         return stored_drop, parts[0] if parts else None
 
@@ -238,6 +244,26 @@ class Enclave:
                 store.settle_part(drop, replay_number, outbox_entry)
                 step.crash_point("enclave.settle:confirmed")
             store.outbox.mark_published(outbox_entry.key)
+
+    def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:
+        with self._lock:
+            self._run_maintenance()
+            self._decisions.withdraw_drop(drop, note, reason)
+
+    def check_rejudge(self, drop: str, contract_digest: str) -> None:
+        with self._lock:
+            self._run_maintenance()
+            self._decisions.check_rejudge(drop, contract_digest)
+
+    def rejudge_drop(self, drop: str, contract_digest: str, note: UserNote | None, reason: str) -> None:
+        with self._lock:
+            self._run_maintenance()
+            self._decisions.rejudge_drop(drop, contract_digest, note, reason)
+
+    def discard_quarantined(self, drop: str, note: UserNote, reason: str) -> int:
+        with self._lock:
+            self._run_maintenance()
+            return self._decisions.discard_quarantined(drop, note, reason)
 
     def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
         with self._lock:

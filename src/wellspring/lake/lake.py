@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wellspring.errors import CorruptedError, Refused
-from wellspring.lake import editions, key_lookup
+from wellspring.lake import editions, key_lookup, restaging
 from wellspring.lake.built_tables import BuiltTables
 from wellspring.lake.file_pins import FilePins
 from wellspring.lake.part_index import DropRowCount, PartIndex
@@ -136,29 +136,12 @@ class Lake:
         return tuple(self.index_parts().list_waiting())
 
     def discard_parts(self, *parts: StagedPart, step: Recorder) -> None:
-        """Remove staged parts from the lake; of each table, only the newest ones can be removed."""
+        """Remove staged parts from the lake; those that were staged after them are staged again. Raises Refused."""
         for name in dict.fromkeys(part.table for part in parts):
             discarded = [part for part in parts if part.table == name]
-            table = self._catalog.load_table(name)
             waiting = self.index_parts().list_waiting(name)
-            remaining = [part for part in waiting if part not in discarded]
-            if remaining != waiting[: len(remaining)] or table.descends_from(
-                table.branch_head(MAIN_BRANCH), discarded[0].snapshot_id
-            ):
-                raise Refused(
-                    f"staged rows of {name} follow those to discard, or their publish was interrupted",
-                    fix="discard the newer drops too, or run `wellspring ingest`, which finishes the publish",
-                )
-            with (
-                self._fence.fence_writes("landed"),
-                step(
-                    "repair",
-                    f"dataset:{name}",
-                    inputs=[part.rows_ref for part in discarded],
-                    facts={"operation": "discard"},
-                ),
-            ):
-                table.move_staging(remaining[-1].snapshot_id) if remaining else table.drop_branch(STAGING_BRANCH)
+            with self._fence.fence_writes("landed"):
+                restaging.discard_parts(self._catalog.load_table(name), waiting, discarded, self._pins, step=step)
 
     def publish(self, source: str, parts: Sequence[StagedPart], *, step: Recorder) -> Edition:
         """Publish staged parts of one source as the next landed edition; published parts change nothing.

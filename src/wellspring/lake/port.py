@@ -170,7 +170,8 @@ class Catalog(Protocol):
     def prepare_table(self, name: str, schema: pa.Schema) -> Table:
         """Open a table that can hold a schema: create it, or change its columns.
 
-        A landed table gains columns and widens decimals; any other change is Refused. A built table is rewritten each
+        A landed table gains columns and widens decimals; any other change is Refused while it has published or staged
+        rows. A built table is rewritten each
         time, so its columns are replaced. Each snapshot keeps the schema that it was written with.
         """
         ...

@@ -22,13 +22,14 @@ class FileFinding(Frozen):
 class SourceFile(Frozen):
     """One file listed in a source. state: new; ingested (its drop exists); changed (same name, other bytes: a finding);
     unmatched (an unusable name, or one that matches no contract or several: a finding); still_writing (skipped for
-    now). name: as it may be shown. seconds_ahead: how far its modification time lies in the future."""
+    now); withdrawn (a user took its drop out). name: as it may be shown. seconds_ahead: how far its modification time
+    lies in the future."""
 
     source: str
     name: str
     size: int
     modified: Instant
-    state: Literal["new", "ingested", "changed", "unmatched", "still_writing"]
+    state: Literal["new", "ingested", "changed", "unmatched", "still_writing", "withdrawn"]
     drop: str | None = None
     contract: str | None = None
     finding: FileFinding | None = None
@@ -55,10 +56,13 @@ class Drop(Record):
 
 
 class RowAccount(Frozen):
-    """Row counts: received = published + quarantined + rejected + discarded + waiting + copies, also after a crash.
+    """Row counts: received = published + quarantined + rejected + discarded + waiting + copies + withdrawn.
+
+    They balance also after a crash.
 
     copies: rows that came before, in this or an earlier drop, and are not published again. rejected: rows of a drop
-    that was rejected as a whole. discarded: quarantined or unpublished rows whose retention ended.
+    that was rejected as a whole. discarded: quarantined or unpublished rows whose retention ended, and quarantined rows
+    that a user discarded. withdrawn: rows of a drop that a user withdrew.
     waiting: rows admitted and staged whose set is not yet published (0 once the set is settled).
     """
 
@@ -69,11 +73,13 @@ class RowAccount(Frozen):
     discarded: int = 0
     waiting: int = 0
     copies: int = 0
+    withdrawn: int = 0
 
     @property
     def balanced(self) -> bool:
         row_counts = (
-            self.published, self.quarantined, self.rejected, self.discarded, self.waiting, self.copies
+            self.published, self.quarantined, self.rejected, self.discarded, self.waiting, self.copies,
+            self.withdrawn,
         )  # fmt: skip
         return min(row_counts) >= 0 and self.received == sum(row_counts)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from wellspring.records.record import Frozen
 
-NoteKind = Literal["proposal", "release", "rollback", "acknowledgement"]
+NoteKind = Literal["proposal", "release", "rollback", "acknowledgement", "withdrawal", "rejudgement", "discard"]
 
 
 class UserNote(Frozen):

@@ -37,6 +37,7 @@ entity Project { tenant: String };
 entity Source { tenant: String };
 entity Release { tenant: String, model: String, proposers: Set<User> };
 entity Finding { tenant: String, source: String };
+entity Drop { tenant: String, source: String };
 
 action predict appliesTo { principal: [User, Service], resource: [Model], context: { freshness?: String } };
 action train appliesTo { principal: [User, Service], resource: [Model], context: {} };
@@ -49,6 +50,7 @@ action read_features appliesTo { principal: [User, Service], resource: [View], c
 action propose, approve appliesTo { principal: [User], resource: [Release], context: {} };
 action rollback appliesTo { principal: [User], resource: [Model], context: {} };
 action acknowledge appliesTo { principal: [User], resource: [Finding], context: {} };
+action withdraw, rejudge, discard appliesTo { principal: [User], resource: [Drop], context: {} };
 action tokenize appliesTo {
   principal: [User, Service], resource: [Domain], context: { purpose: String, conversation_id?: String }
 };
@@ -63,15 +65,17 @@ _ENTITY_TYPES = {
     "source": ("Source", r"[a-z][a-z0-9_-]{0,39}"),
     "release": ("Release", r"[0-9a-f]{12}"),
     "finding": ("Finding", r"[0-9a-f]{12}"),
+    "drop": ("Drop", r"[a-z][a-z0-9_-]{0,39}-[0-9a-f]{12}"),
 }
 
 _TOKEN_PATTERN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]')
 
 
 class PolicyResource(NamedTuple):
-    """The resource of a request: model:NAME, view:NAME, domain:NAME, source:NAME, project:NAME, release:ID, finding:ID.
+    """The resource of a request: model:NAME, view:NAME, domain:NAME, source:NAME, project:NAME, release:ID, finding:ID,
+    drop:ID.
 
-    model, proposers: of a release. source: of a finding. tenant: empty for the project's own tenant.
+    model, proposers: of a release. source: of a finding or a drop. tenant: empty for the project's own tenant.
     """
 
     name: str
@@ -141,7 +145,7 @@ class PolicySet:
             if None in proposers:
                 return None
             attributes |= {"model": resource.model, "proposers": [{"__entity": proposer} for proposer in proposers]}
-        if resource_uid["type"] == "Finding":
+        if resource_uid["type"] in {"Finding", "Drop"}:
             attributes["source"] = resource.source
         entities: list[dict[str, object]] = [
             {"uid": principal_uid, "attrs": {"tenant": principal.tenant}, "parents": parents},

@@ -35,6 +35,11 @@ def build_acknowledgement_act(finding_id: str, source: str) -> UserAct:
     return UserAct("acknowledge", PolicyResource(f"finding:{finding_id}", source=source))
 
 
+def build_drop_act(action: str, drop: str, source: str) -> UserAct:
+    """Build the act of a decision about a drop of a source. action: `withdraw`, `rejudge` or `discard`."""
+    return UserAct(action, PolicyResource(f"drop:{drop}", source=source))
+
+
 def authorize_act(
     policies: PolicySet,
     user: Principal,

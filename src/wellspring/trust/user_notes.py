@@ -46,12 +46,7 @@ class NoteAuthor:
     @property
     def facts(self) -> dict[str, JsonValue]:
         """What the entry of the act records: user, key, signature and digest of the note."""
-        return {
-            "user": self.principal.name,
-            "key_id": self.key_id,
-            "signature": self.note.signature,
-            "note_digest": compute_note_digest(self.note),
-        }
+        return describe_note(self.note)
 
     def require_lines(self, *lines: str) -> None:
         """Raise Refused unless the author signed these lines: what they describe may have changed since."""
@@ -104,6 +99,12 @@ def authenticate_note(note: UserNote, project: Project, ledger: LedgerEntries) -
             f"{project.root / PROJECT_FILE} has no [users.{note.user}]",
             fix="ask the project's owner to add the user, with roles",
         )
+    name = require_signature(note, ledger)
+    return NoteAuthor(Principal(name, tuple(project.users[note.user].roles)), note)
+
+
+def require_signature(note: UserNote, ledger: LedgerEntries) -> str:
+    """Return the name of the user (`user:NAME`) whose enrolled key signed a note. Raises Refused, CorruptedError."""
     name = f"user:{note.user}"
     enrolled_key = find_enrolled_key(ledger, name)
     if enrolled_key is None:
@@ -118,7 +119,17 @@ def authenticate_note(note: UserNote, project: Project, ledger: LedgerEntries) -
         is_valid = False
     if not is_valid:
         raise Refused(f"the signature of {name} under this {note.kind} is invalid", fix=_SIGN_AGAIN)
-    return NoteAuthor(Principal(name, tuple(project.users[note.user].roles)), note)
+    return name
+
+
+def describe_note(note: UserNote) -> dict[str, JsonValue]:
+    """Return what the entry of an act records of its note: user, key, signature and digest."""
+    return {
+        "user": f"user:{note.user}",
+        "key_id": public_key_id(base64.b64decode(note.public_key)),
+        "signature": note.signature,
+        "note_digest": compute_note_digest(note),
+    }
 
 
 def find_execution(note: UserNote, ledger: LedgerEntries, action: str) -> Entry | None:
@@ -147,5 +158,5 @@ def compute_note_digest(note: UserNote) -> str:
 
 
 def hash_reason(reason: str) -> str:
-    """Return the digest of a reason that the note of an acknowledgement contains."""
+    """Return the digest of the reason of an act, which its note contains."""
     return hashlib.sha256(reason.encode()).hexdigest()

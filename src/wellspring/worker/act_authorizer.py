@@ -24,6 +24,7 @@ from wellspring.trust.user_acts import (
     UserAct,
     authorize_act,
     build_acknowledgement_act,
+    build_drop_act,
     build_proposal_act,
     build_rollback_act,
 )
@@ -77,6 +78,11 @@ class ActAuthorizer:
 
             author.require_lines(job.subject, user_notes.hash_reason(str(job.parameters.get("reason", ""))), lines[2])
             return build_acknowledgement_act(job.subject, find_finding(list_findings(self._index), job.subject).source)
+        if job.kind in {"withdraw", "rejudge", "discard"}:
+            from wellspring.workflows.drops import find_drop_source
+
+            author.require_lines(job.subject, user_notes.hash_reason(str(job.parameters.get("reason", ""))), lines[2])
+            return build_drop_act(job.kind, job.subject, find_drop_source(self._index, job.subject))
         model = find_model(project, job.kind, job.subject)
         author.require_lines(model, *lines[1:])
         # The execution checks that the candidate's release, or the live one, is the one that the author signed.

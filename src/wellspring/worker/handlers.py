@@ -12,7 +12,7 @@ from wellspring.bootstrap import Platform, open_models, open_online_writer, open
 from wellspring.runtime.git import GitRevision
 from wellspring.trust import user_notes
 from wellspring.worker.job_request import JobRequest
-from wellspring.worker.query_handlers import pack_folder
+from wellspring.worker.query_handlers import encode_drop, pack_folder
 
 
 def _handle_ingest(request: JobRequest) -> JsonValue:
@@ -26,13 +26,40 @@ def _handle_replay_drop(request: JobRequest) -> JsonValue:
         return workflows.replay_drop(platform, drop, progress=request.progress).model_dump(mode="json")
 
 
+def _handle_withdraw(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        note = user_notes.parse_note(request.params.get("note"), "withdrawal")
+        drop = workflows.withdraw_drop(platform, request.subject, note=note, reason=_read_reason(request))
+        return encode_drop(drop)
+
+
+def _handle_rejudge(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        note = user_notes.parse_note(request.params.get("note"), "rejudgement")
+        return workflows.rejudge_drop(
+            platform, request.subject, note=note, reason=_read_reason(request), progress=request.progress
+        ).model_dump(mode="json")
+
+
+def _handle_discard(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        note = user_notes.parse_note(request.params.get("note"), "discard")
+        return encode_drop(
+            workflows.discard_quarantined(platform, request.subject, note=note, reason=_read_reason(request))
+        )
+
+
+def _read_reason(request: JobRequest) -> str:
+    return str(request.params.get("reason", ""))
+
+
 def _handle_acknowledge(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         finding = workflows.acknowledge_finding(
             platform,
             request.subject,
             note=user_notes.parse_note(request.params.get("note"), "acknowledgement"),
-            reason=str(request.params.get("reason", "")),
+            reason=_read_reason(request),
         )
         return {**finding._asdict()}
 
@@ -131,6 +158,9 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "ingest": _handle_ingest,
     "replay": _handle_replay_drop,
     "acknowledge": _handle_acknowledge,
+    "withdraw": _handle_withdraw,
+    "rejudge": _handle_rejudge,
+    "discard": _handle_discard,
     "record-outcomes": _handle_record_outcomes,
     "prove": _handle_prove,
     "transform": _handle_transform,

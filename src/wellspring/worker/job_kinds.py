@@ -95,6 +95,9 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "propose": JobKind("propose", _name_project, partial(_write_release, "propose"), "proposal"),
         "approve": JobKind("approve", _name_project, partial(_write_release, "approve"), "release"),
         "rollback": JobKind("rollback", _name_project, partial(_write_release, "rollback"), "rollback"),
+        "withdraw": JobKind("withdraw", _name_project, _write_lake, "withdrawal", frozenset({"reason"})),
+        "rejudge": JobKind("rejudge", _name_project, _write_lake, "rejudgement", frozenset({"reason"})),
+        "discard": JobKind("discard", _name_project, _write_lake, "discard", frozenset({"reason"})),
         "acknowledge": JobKind("acknowledge", _name_project, _write_findings, "acknowledgement", frozenset({"reason"})),
     }
 )

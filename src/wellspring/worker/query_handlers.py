@@ -74,6 +74,32 @@ def _handle_accounts(request: QueryRequest) -> JsonValue:
         }
 
 
+def _handle_drops(request: QueryRequest) -> JsonValue:
+    """Describe the newest drops, or all, of one source or of all sources."""
+    with _open_ports(request) as ports:
+        if ports.sequencer is not None:
+            ports.sequencer.integrate()
+        limit = None if request.params.get("all") else MAX_LISTED_ACCOUNTS
+        return [encode_drop(drop) for drop in workflows.list_drops(ports, source=request.subject, limit=limit)]
+
+
+def _handle_drop(request: QueryRequest) -> JsonValue:
+    with _open_ports(request) as ports:
+        if ports.sequencer is not None:
+            ports.sequencer.integrate()
+        return encode_drop(workflows.describe_drop(ports, request.subject))
+
+
+def encode_drop(drop: workflows.DropSummary) -> JsonValue:
+    """Convert the description of a drop to JSON."""
+    return {
+        **drop._asdict(),
+        "account": _describe_account(drop.account),
+        "codes": list[JsonValue](drop.codes),
+        "decisions": [decision._asdict() for decision in drop.decisions],
+    }
+
+
 def _describe_account(account: RowAccount) -> dict[str, JsonValue]:
     return {**account.model_dump(mode="json"), "balanced": account.balanced}
 
@@ -175,6 +201,8 @@ QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {
     "quarantine-counts": _handle_quarantine_counts,
     "findings": _handle_findings,
     "accounts": _handle_accounts,
+    "drops": _handle_drops,
+    "drop": _handle_drop,
     "releases": _handle_releases,
     "draft-release": _handle_draft_release,
     "outcomes": _handle_outcomes,

@@ -1,6 +1,7 @@
 """The workflows: ingest, replay, transform, train, release, predict, prove. Read this module first.
 
 ingest       drops of a vendor -> landed, admitted in the enclave -> staged, audited -> one landed edition
+drops        a drop that was not published -> withdrawn, or judged again by the contract in force, as a user decides
 findings     problems with files -> listed, acknowledged by a user, closed when their file changes
 replay       quarantined rows -> validated by the current contract -> the next landed edition
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
@@ -15,6 +16,12 @@ prove        a subject -> its provenance story, sealed in the ledger -> a pack t
 Every step is recorded through `step`. Workflows open no ports: they receive an open `Platform`.
 """
 
+from wellspring.workflows.drops import DropSummary as DropSummary
+from wellspring.workflows.drops import describe_drop as describe_drop
+from wellspring.workflows.drops import discard_quarantined as discard_quarantined
+from wellspring.workflows.drops import list_drops as list_drops
+from wellspring.workflows.drops import rejudge_drop as rejudge_drop
+from wellspring.workflows.drops import withdraw_drop as withdraw_drop
 from wellspring.workflows.findings import acknowledge_finding as acknowledge_finding
 from wellspring.workflows.findings import list_findings as list_findings
 from wellspring.workflows.ingest import FileResult as FileResult

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.records.record import format_instant
 from wellspring.trust import policy, user_notes
-from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.user_acts import authorize_act, build_acknowledgement_act
+from wellspring.workflows.reasons import check_reason
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from wellspring.trust.ledger.index import LedgerIndex
 
 FindingState = Literal["open", "acknowledged", "closed"]
-MAX_REASON_LENGTH = 200
-"""Maximum length of the reason of an acknowledgement, which is a permanent fact in the ledger."""
 _STATES: dict[str, FindingState] = {"acknowledge": "acknowledged", "resolve": "closed", "reopen": "open"}
 _OUTLIVING_CODES = ("overdue",)
 """Findings that do not end with a listing of their source."""
@@ -78,7 +76,7 @@ def acknowledge_finding(platform: Platform, finding_id: str, *, note: UserNote, 
         return finding
     if finding.state != "open":
         raise Refused(f"the finding {finding_id} is {finding.state}", fix="see `wellspring finding list --all`")
-    _check_reason(platform, reason)
+    check_reason(platform.project, reason)
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
     acknowledgement = build_acknowledgement_act(finding_id, finding.source)
     authorize_act(policies, author.principal, acknowledgement, step=platform.step)
@@ -155,13 +153,3 @@ def _build_record(indexed: IndexedEntry, change: IndexedEntry | None) -> Finding
         reason=changed.text("reason") if changed is not None and acknowledged else "",
         changed_at=format_instant((changed or entry).known_since),
     )
-
-
-def _check_reason(platform: Platform, reason: str) -> None:
-    if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
-        raise Refused(
-            f"the reason has more than {MAX_REASON_LENGTH} characters, or characters that cannot be shown",
-            fix="write one short sentence",
-        )
-    if load_scanner(platform.project).find_pii(reason):
-        raise Refused("the reason contains personal data, and the ledger keeps it for ever", fix="write it without")

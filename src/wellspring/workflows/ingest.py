@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
+from wellspring.data.intake import reconciliation
 from wellspring.data.intake.known_rows import has_comparable_key, summarize_known_rows
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.lake.publish_pieces import MAX_PARTS_PER_EDITION
@@ -20,6 +21,7 @@ from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason
 from wellspring.workflows.findings import SourceFindings
 from wellspring.workflows.ingest_result import FileResult, FileStatus, IngestResult
+from wellspring.workflows.mended_contracts import rejudge_mended
 from wellspring.workflows.prove import contract_archive_dir, seal_edition
 from wellspring.workflows.publish import publish_complete_sets
 
@@ -39,6 +41,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
     platform.project.require_source(source)
     recover_interrupted_ingests(platform)
     loaded_contracts = _read_contracts(platform)
+    rejudge_mended(platform, source, loaded_contracts)
     findings = SourceFindings(platform, source)
     parts = platform.lake.index_parts()
     unhandled = [file for file in platform.vault.list_files(source) if not _is_handled(platform, file, parts)]
@@ -51,9 +54,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
             for file in unhandled[start : start + MAX_PARTS_PER_EDITION]
             for file_result in _handle_file(platform, file, loaded_contracts, findings, parts, progress)
         ]
-        for file_result in batch:
-            if file_result.status == "stopped":
-                _record_alert(platform, file_result, _find_contract(loaded_contracts, str(file_result.contract)))
+        _record_alerts(platform, batch, loaded_contracts)
         batch_result = publish_complete_sets(platform, source, batch, loaded_contracts)
         file_results += batch_result.files
         newly_published |= batch_result.newly_published
@@ -74,6 +75,8 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     if not landed:
         drops = sorted(platform.drops.list_drops())
         raise NotFound(f"no drop {drop_id!r} in the ledger", fix=suggest_name(drop_id, drops))
+    if platform.drops.list_states([drop_id])[drop_id].is_withdrawn:
+        raise Refused(f"drop {drop_id} was withdrawn", fix=f"run `wellspring drop rejudge {drop_id}` to admit it")
     facts = landed[0].entry.facts
     loaded_contracts = _read_contracts(platform)
     contract = _find_contract(loaded_contracts, str(facts["contract"]))
@@ -96,6 +99,27 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     platform.step.crash_point("workflows.replay:staged")
     file_result = _admitted_result(str(facts["name"]), admission, contract)
     return publish_complete_sets(platform, contract.source, [file_result], loaded_contracts)
+
+
+def admit_again(
+    platform: Platform,
+    file: SourceFile,
+    decide: Callable[[DataContract], None] | None,
+    *,
+    progress: WorkflowProgress | None = None,
+) -> IngestResult:
+    """Admit the stored original of a drop by the contract in force, and publish what is complete.
+
+    file: of the drop. decide: called with that contract before the admission; None after a crash.
+    """
+    loaded_contracts = _read_contracts(platform)
+    contract = _find_contract(loaded_contracts, str(file.contract))
+    if decide is not None:
+        decide(contract)
+    findings = SourceFindings(platform, file.source)
+    file_results = list(_handle_file(platform, file, loaded_contracts, findings, platform.lake.index_parts(), progress))
+    _record_alerts(platform, file_results, loaded_contracts)
+    return publish_complete_sets(platform, file.source, file_results, loaded_contracts)
 
 
 def recover_interrupted_ingests(platform: Platform) -> None:
@@ -121,10 +145,13 @@ def _is_handled(platform: Platform, file: SourceFile, parts: PartIndex) -> bool:
 def _is_finished(platform: Platform, drop: str, parts: PartIndex) -> bool:
     if parts.has_part(drop, 0):
         return True
-    admissions = platform.ledger.index.list_entries(subject=f"drop:{drop}", action="admit", phase="done")
-    if any(entry.entry.facts["outcome"] == "pass" and not entry.entry.count("admitted") for entry in admissions):
+    entries = reconciliation.list_current_entries(
+        platform.ledger.index.list_entries(subject=f"drop:{drop}", phase="done")
+    )
+    admissions = [indexed.entry for indexed in entries if indexed.entry.action == "admit"]
+    if any(admission.facts["outcome"] == "pass" and not admission.count("admitted") for admission in admissions):
         return True
-    return bool(platform.ledger.index.list_entries(subject=f"drop:{drop}", action="alert", phase="done"))
+    return any(indexed.entry.action == "alert" for indexed in entries)
 
 
 def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
@@ -152,6 +179,10 @@ def _handle_file(
     if file.state == "still_writing":
         status: FileStatus = "finding" if reasons else "still_writing"
         yield FileResult(name=file.name, status=status, reasons=(*reasons, _describe_wait(file)))
+        return
+    if file.state == "withdrawn":
+        withdrawn = Reason(code="withdrawn", message=f"its bytes were withdrawn; `wellspring drop show {file.drop}`")
+        yield FileResult(name=file.name, status="withdrawn", contract=file.contract, reasons=(*reasons, withdrawn))
         return
     # Of a file that changed, the stored drop is finished if a crash interrupted it.
     is_unfinished = file.state == "changed" and file.drop is not None and not _is_finished(platform, file.drop, parts)
@@ -187,6 +218,8 @@ def _handle_file(
         kind, _, finding_id = refused.verdict.subject.partition(":")
         if any(reason.code == "still_writing" for reason in refusals):
             yield FileResult(name=file.name, status="still_writing", reasons=refusals)
+        elif any(reason.code == "withdrawn" for reason in refusals):
+            yield FileResult(name=file.name, status="withdrawn", contract=contract.name, reasons=refusals)
         elif kind != "finding" or findings.report_finding(finding_id):
             yield FileResult(name=file.name, status="finding", contract=contract.name, reasons=refusals)
     else:
@@ -265,6 +298,14 @@ def _stage_lost_replays(platform: Platform) -> None:
             continue
         if admission.rows is not None:
             _stage_admission(platform, admission)
+
+
+def _record_alerts(
+    platform: Platform, file_results: Iterable[FileResult], loaded_contracts: Iterable[DataContract]
+) -> None:
+    for file_result in file_results:
+        if file_result.status == "stopped":
+            _record_alert(platform, file_result, _find_contract(loaded_contracts, str(file_result.contract)))
 
 
 def _record_alert(platform: Platform, file_result: FileResult, contract: DataContract) -> None:

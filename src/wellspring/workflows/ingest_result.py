@@ -13,7 +13,9 @@ from wellspring.records.verdict import Reason, Verdict
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform, ReadPorts
 
-FileStatus = Literal["published", "waiting", "stopped", "copied", "quarantined", "finding", "still_writing"]
+FileStatus = Literal[
+    "published", "waiting", "stopped", "copied", "quarantined", "finding", "still_writing", "withdrawn"
+]
 
 
 class FileResult(Frozen):

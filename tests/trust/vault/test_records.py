@@ -27,8 +27,12 @@ def test_a_drop() -> None:
         "wrapped_key": None,
         "retention_until": item.retention_until,
         "identity": item.identity,
+        "withdrawn_at": None,
+        "rejudgements": 0,
     }
     assert decode_stored_drop(row) == item._replace(wrapped_key=None)
+    row |= {"withdrawn_at": item.modified, "rejudgements": 2}
+    assert decode_stored_drop(row) == item._replace(wrapped_key=None, withdrawn=True, rejudgements=2)
 
 
 def test_an_admission() -> None:

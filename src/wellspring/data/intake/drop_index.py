@@ -16,14 +16,15 @@ from wellspring.trust.ledger.index import LedgerIndex
 
 DROPS_FILE = "drops.sqlite"
 """In the lake's folder; derived data, which can be removed at any time."""
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = f"""
 create table if not exists cursor (next_index integer not null, last_id text not null);
 create table if not exists drops (
   drop_id text primary key, land_index integer not null, source text not null, contract text not null,
   is_stopped integer not null default 0, is_valid integer not null default 0, alert_index integer,
   received integer not null default 0, admitted integer not null default 0, quarantined integer not null default 0,
-  rejected integer not null default 0, discarded integer not null default 0, copies integer not null default 0
+  rejected integer not null default 0, discarded integer not null default 0, copies integer not null default 0,
+  withdrawn integer not null default 0, is_withdrawn integer not null default 0
 ) without rowid;
 create index if not exists drops_by_age on drops (land_index);
 create index if not exists stopped_drops on drops (source, land_index) where is_stopped;
@@ -48,9 +49,11 @@ pragma user_version = {_FORMAT};
 """
 FINDING_STATES = {"finding": "open", "acknowledge": "acknowledged", "resolve": "closed", "reopen": "open"}
 """The state of a finding after an entry, by action."""
-_ACTIONS = ("land", "admit", "alert", "settle", "expire", "publish", *FINDING_STATES)
+_ACTIONS = (
+    "land", "admit", "alert", "settle", "expire", "withdraw", "rejudge", "discard", "publish", *FINDING_STATES
+)  # fmt: skip
 _WAITING = "admitted > 0 and not is_published and not is_discarded"
-_COUNTS = ("received", "waiting", "quarantined", "rejected", "discarded", "copies")
+_COUNTS = ("received", "waiting", "quarantined", "rejected", "discarded", "copies", "withdrawn")
 """The fields of an account in the order of their columns; rows that were admitted wait until the lake has them."""
 
 
@@ -60,6 +63,23 @@ class ReplayedPart(NamedTuple):
     drop: str
     replay_number: int
     contract_digest: str
+
+
+class WaitingAdmission(NamedTuple):
+    """A drop with rows that wait to be published. contract_digest: of the contract version that admitted them."""
+
+    drop: str
+    contract: str
+    contract_digest: str
+
+
+class DropState(NamedTuple):
+    """Source, contract and state of a drop. is_stopped: rejected as a whole. is_withdrawn: a user took it out."""
+
+    source: str
+    contract: str
+    is_stopped: bool
+    is_withdrawn: bool
 
 
 class CurrentFinding(NamedTuple):
@@ -113,6 +133,16 @@ class DropIndex:
         )
         return [ReplayedPart(*row) for row in rows]
 
+    def list_waiting_admissions(self, source: str) -> list[WaitingAdmission]:
+        """List the drops of a source whose admitted rows are neither published nor discarded."""
+        rows = self._select(
+            "select drop_id, d.contract, p.contract_digest from parts p join drops d using (drop_id)"
+            " where p.admitted > 0 and not p.is_published and not p.is_discarded and p.replay_number = 0"
+            " and d.source = ? order by d.land_index",
+            source,
+        )
+        return [WaitingAdmission(*row) for row in rows]
+
     def list_current_findings(self, source: str) -> list[CurrentFinding]:
         """List the findings of a source that are open or acknowledged."""
         rows = self._select(
@@ -135,6 +165,17 @@ class DropIndex:
             "select drop_id from drops order by land_index desc limit ?", -1 if newest is None else newest
         )
         return [row[0] for row in reversed(rows)]
+
+    def list_states(self, drops: Iterable[str]) -> dict[str, DropState]:
+        """Return source, contract and state of drops, in their order; those that have not landed are left out."""
+        listed = list(drops)
+        rows = self._select(
+            "select drop_id, source, contract, is_stopped, is_withdrawn from drops"
+            " where drop_id in (select value from json_each(?))",
+            json.dumps(listed),
+        )
+        states = {drop: DropState(source, contract, *map(bool, flags)) for drop, source, contract, *flags in rows}
+        return {drop: states[drop] for drop in listed if drop in states}
 
     def list_waiting_drops(self, *, oldest: int) -> list[str]:
         """List some drops with rows that are neither published nor discarded: those that landed first."""
@@ -233,6 +274,11 @@ def _add_entry(file: sqlite3.Connection, indexed: IndexedEntry) -> set[str]:
         )
     elif entry.action == "admit":
         _add_admission(file, entry, drop, replay_number)
+    elif entry.action in {"withdraw", "rejudge"}:
+        # What an earlier admission left is void.
+        update = "update drops set is_stopped = 0, is_valid = 0, alert_index = null, is_withdrawn = ? where drop_id = ?"
+        file.execute(update, (entry.action == "withdraw", drop))
+        file.execute("delete from parts where drop_id = ?", (drop,))
     elif entry.action == "alert":
         file.execute("update drops set alert_index = ? where drop_id = ?", (indexed.index, drop))
     elif entry.action == "settle":

@@ -16,12 +16,15 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
 
     entries: the `done` entries of the drop. published: the number of its rows in the current edition of the lake.
     Admitted rows that are not published count as waiting: they are staged, or the enclave will hand them out again.
+    Of a drop that was judged again only the entries since then count; no row of it was published before.
     """
-    entries = list(entries)
+    entries = list_current_entries(entries)
     admission = admission_entry(entries, replay_number=0)
     if admission is None:
         return RowAccount()
     received = admission.entry.count("received")
+    if any(indexed_entry.entry.action == "withdraw" for indexed_entry in entries):
+        return RowAccount(received=received, withdrawn=received)
     if admission.entry.facts["outcome"] != "pass":
         return RowAccount(received=received, rejected=received)
     admitted_rows = {
@@ -37,7 +40,7 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
         if indexed_entry.entry.action == "admit"
     }
     replayed = sum(rows + copied_rows[part] for part, rows in admitted_rows.items() if part > 0)
-    expired = [entry.entry for entry in entries if entry.entry.action == "expire"]
+    expired = [entry.entry for entry in entries if entry.entry.action in {"expire", "discard"}]
     discarded = sum(entry.count("discarded") for entry in expired)
     unpublished = sum(entry.count("discarded") for entry in expired if entry.facts.get("unpublished"))
     return RowAccount(
@@ -48,6 +51,13 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
         discarded=discarded,
         copies=sum(copied_rows[part] for part in {0, *admitted_rows}),
     )
+
+
+def list_current_entries(entries: Iterable[IndexedEntry]) -> list[IndexedEntry]:
+    """Return the entries of a drop since it was last judged again; all of them if it never was."""
+    entries = list(entries)
+    rejudged = [place for place, indexed in enumerate(entries) if indexed.entry.action == "rejudge"]
+    return entries[rejudged[-1] :] if rejudged else entries
 
 
 def _count_copies(admission: IndexedEntry) -> int:

@@ -79,6 +79,9 @@ class IcebergCatalog:
         table = self.load_table(name)
         if self.namespace == BUILT_NAMESPACE:
             table.drop_columns(schema)
+        elif not table.has_rows():
+            # No published or staged row holds the lake to the types of a contract that was mended since.
+            table.drop_columns(schema, keep_missing=True)
         table.evolve_schema(schema)
         # Iceberg refuses a branch of a table without a snapshot: an empty snapshot is the root of all others.
         if table.branch_head(MAIN_BRANCH) is None:

@@ -86,13 +86,18 @@ class IcebergTable:
             with translate_write_conflicts(self.name), self.iceberg.update_schema() as change:
                 change.union_by_name(new_schema)
 
-    def drop_columns(self, schema: pa.Schema) -> None:
-        """Drop the columns that are missing from a schema or have another type in it."""
+    def has_rows(self) -> bool:
+        """Return whether rows were published, or are staged."""
+        main, staging = self.branch_head(MAIN_BRANCH), self.branch_head(STAGING_BRANCH)
+        return staging is not None or (main is not None and main != self.root_snapshot_id())
+
+    def drop_columns(self, schema: pa.Schema, *, keep_missing: bool = False) -> None:
+        """Drop the columns that have another type in a schema, and those that are missing from it unless they stay."""
         types_by_name = {field.name: field.type for field in plain_schema(schema)}
         dropped_names = [
             field.name
             for field in plain_schema(self.iceberg.schema().as_arrow())
-            if types_by_name.get(field.name) != field.type
+            if types_by_name.get(field.name) != field.type and not (keep_missing and field.name not in types_by_name)
         ]
         if dropped_names:
             with (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.user_notes import UserNote
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,6 +78,32 @@ class IntakeService(Protocol):
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         """Confirm that a replay is published: its rows leave quarantine. Confirming again has no effect."""
+        ...
+
+    def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:
+        """Take a drop out, as the author of a note: its rows are not published. The same note again has no effect.
+
+        Raises NotFound, and Refused for a drop that was published or withdrawn, or a note of another act.
+        """
+        ...
+
+    def check_rejudge(self, drop: str, contract_digest: str) -> None:
+        """Raise what `rejudge_drop` would raise, except about a note."""
+        ...
+
+    def rejudge_drop(self, drop: str, contract_digest: str, note: UserNote | None, reason: str) -> None:
+        """Return a drop to the state before its admission; `ingest_file` judges it by the contract in force.
+
+        note: None only for a drop whose rows wait to be published and whose contract was mended since. Raises NotFound
+        (no such drop, or its original is no longer kept), Refused (published; the contract is not accepted).
+        """
+        ...
+
+    def discard_quarantined(self, drop: str, note: UserNote, reason: str) -> int:
+        """Discard the quarantined rows of a drop for ever, as the author of a note, and return their number.
+
+        Raises NotFound for a drop without any.
+        """
         ...
 
     def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:

@@ -19,6 +19,7 @@ from wellspring.records.ingestion import Drop, QuarantineCount
 from wellspring.records.record import Digest
 from wellspring.runtime.unix_socket import ServerSocket, has_unread_data
 from wellspring.trust.vault.postgres_connection import connect_postgres
+from wellspring.trust.vault.postgres_decisions import DecisionTable
 from wellspring.trust.vault.postgres_outbox import OutboxTable
 from wellspring.trust.vault.postgres_schema import FINISHED_FILES, UNFINISHED_DROPS, VAULT_SCHEMA
 from wellspring.trust.vault.records import (
@@ -47,6 +48,7 @@ class VaultStore:
     def __init__(self, server: ServerSocket, *, user: str, password: str, database: str, outbox_key: bytes) -> None:
         self._server = server
         self.outbox = OutboxTable(self._transaction, outbox_key)
+        self.decisions = DecisionTable(self._transaction, self.outbox)
         self._options = {
             "user": user,
             "password": password,

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, record bytea NOT NULL, mac bytea NOT NULL,
     published boolean NOT NULL DEFAULT false);
 CREATE TABLE IF NOT EXISTS forged_outbox (position bigint, key text, record bytea, mac bytea, published boolean);
+ALTER TABLE drops ADD COLUMN IF NOT EXISTS withdrawn_at timestamptz;
+ALTER TABLE drops ADD COLUMN IF NOT EXISTS rejudgements integer NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS drops_by_digest ON drops (source, (record->>'digest'));
 CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (position) WHERE NOT published;
 CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapped_key IS NOT NULL;
@@ -34,13 +36,13 @@ _IS_FINISHED = """a.settled AND ((a.counts->>'admitted')::bigint = 0
 """Whether a drop is published, or has nothing to publish; a part is settled too when it was discarded."""
 FINISHED_FILES = f"""
 SELECT d.name, (d.record->>'size')::bigint AS size, d.modified, d.identity
-FROM drops d JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0
-WHERE d.source = %s AND {_IS_FINISHED}
+FROM drops d LEFT JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0
+WHERE d.source = %s AND (d.withdrawn_at IS NOT NULL OR {_IS_FINISHED})
 """  # noqa: S608 (fixed text)
 UNFINISHED_DROPS = f"""
 SELECT d.*, a.settled IS NOT NULL AS admitted, coalesce(a.settled, false) AS settled
 FROM drops d LEFT JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0
-WHERE d.source = %s AND NOT coalesce({_IS_FINISHED}, false)
+WHERE d.source = %s AND d.withdrawn_at IS NULL AND NOT coalesce({_IS_FINISHED}, false)
 """  # noqa: S608 (fixed text)
 PENDING_ROWS = """
 SELECT ctid::text AS place, position, left(key, 1000) AS key, substr(mac, 1, 33) AS mac,

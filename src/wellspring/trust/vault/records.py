@@ -30,7 +30,10 @@ class OutboxEntry(NamedTuple):
 
 
 class StoredDrop(NamedTuple):
-    """A stored drop. modified, identity: of its file, by the source. wrapped_key: None after its retention ended."""
+    """A stored drop. modified, identity: of its file, by the source. wrapped_key: None after its retention ended.
+
+    withdrawn: a user took it out, or its bytes are those of such a drop. rejudgements: how often it was judged again.
+    """
 
     drop: Drop
     modified: datetime
@@ -38,6 +41,8 @@ class StoredDrop(NamedTuple):
     wrapped_key: str | None
     retention_until: datetime
     identity: str = ""
+    withdrawn: bool = False
+    rejudgements: int = 0
 
 
 class UnfinishedDrop(NamedTuple):
@@ -117,6 +122,8 @@ def decode_stored_drop(row: dict[str, Any]) -> StoredDrop:
         row["wrapped_key"],
         row["retention_until"],
         row["identity"],
+        row["withdrawn_at"] is not None,
+        row["rejudgements"],
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable, decode_error
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.user_notes import UserNote
 from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
@@ -85,6 +86,18 @@ class EnclaveClient:
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         self._call({"op": "confirm_published", "drop": drop, "replay_number": replay_number})
+
+    def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:
+        self._call(_decision_request("withdraw_drop", drop, note, reason))
+
+    def check_rejudge(self, drop: str, contract_digest: str) -> None:
+        self._call({"op": "check_rejudge", "drop": drop, "contract_digest": contract_digest})
+
+    def rejudge_drop(self, drop: str, contract_digest: str, note: UserNote | None, reason: str) -> None:
+        self._call({**_decision_request("rejudge_drop", drop, note, reason), "contract_digest": contract_digest})
+
+    def discard_quarantined(self, drop: str, note: UserNote, reason: str) -> int:
+        return cast(int, self._call(_decision_request("discard_quarantined", drop, note, reason))[0])
 
     def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
         value, _ = self._call({"op": "count_quarantined", "drop": drop})
@@ -177,6 +190,11 @@ class EnclaveClient:
 
 def _file_request(operation: str, source: str, name: str, contract_digest: str) -> protocol.FrameMessage:
     return {"op": operation, "source": source, "name": name, "contract_digest": contract_digest}
+
+
+def _decision_request(operation: str, drop: str, note: UserNote | None, reason: str) -> protocol.FrameMessage:
+    signed = None if note is None else note.model_dump(mode="json")
+    return {"op": operation, "drop": drop, "note": signed, "reason": reason}
 
 
 _ASK_OWNER_FIX = "run the command as the owner of the project"

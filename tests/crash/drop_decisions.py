@@ -1,0 +1,167 @@
+"""Kills a project at the crash points of decisions about drops: withdrawn, judged again, quarantined rows discarded.
+
+Two drops wait for their set, which a stopped drop holds back. A user decides about the first one, a process is killed,
+and the user decides again. Then the set is released, and each row that must be published is published once.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from examples.health_plan import population
+from tests.crash import crash_points
+from tests.crash.kill import FAILURE_SECONDS, Outcome
+from tests.crash.project import ROWS, ProjectFixture
+from tests.crash.serving_project import ServingProject
+
+PREFIXES = tuple(f"{place}.{act}:" for place in ("enclave", "workflows") for act in ("withdraw", "rejudge", "discard"))
+FURTHER = ("workflows.mended:", "lake.discard:")
+QUARANTINED = 6
+USER = "ines"
+
+
+def is_decision_point(name: str) -> bool:
+    """Return True for a crash point of this scenario."""
+    return name.startswith((*PREFIXES, *FURTHER))
+
+
+class DropProject(ServingProject, ProjectFixture):
+    """A project with a login, and the drops and the observations of the ingest scenario."""
+
+    def __init__(self, root: Path) -> None:
+        ServingProject.__init__(self, root)
+        self.sent = []
+        self.repaired = False
+        self._wide = False
+        self._s3 = None
+        self._people = population.members(200, 11)
+
+    def hold_set(self, is_held: bool) -> None:
+        """Let the stopped drop hold back the set of the claims, or another one."""
+        path = self.root / "contracts" / "eligibility.odcs.yaml"
+        text = re.sub(r"(property: set, value: )\w+", rf"\g<1>{'nightly' if is_held else 'other'}", path.read_text())
+        path.write_text(text)
+
+    def mend_contract(self) -> None:
+        """Give the contract of the claims another version."""
+        path = self.root / "contracts" / "medical_claim.odcs.yaml"
+        text = path.read_text()
+        minor = int(re.search(r"\nversion: 1\.(\d+)\.0\n", text)[1])  # type: ignore[index]
+        path.write_text(text.replace(f"\nversion: 1.{minor}.0\n", f"\nversion: 1.{minor + 1}.0\n"))
+
+    def drop_of(self, file: str) -> str:
+        """Return the drop of a file."""
+        return next(item["id"] for item in self.must("drop", "list", "--all") if item["name"] == file)
+
+
+class DropKiller:
+    """Kills the processes of one project repeatedly."""
+
+    def __init__(self, root: Path) -> None:
+        self.project = DropProject(root)
+        self._number = 0
+        self._withdrawn: set[str] = set()
+
+    def prepare(self) -> None:
+        """Start the servers, enroll a user, and stop a drop of the set."""
+        self.project.must("up")
+        self.project.enroll_users(USER)
+        (self.project.root / "vendor" / "outbox" / "eligibility_0.csv").write_text("member_id\nx\n")
+        self.project.must("ingest", codes=(75,))
+
+    def point(self, name: str) -> Outcome:
+        """Kill a process at one crash point, decide again, release the set, and check the project."""
+        started = time.perf_counter()
+        first, later = (self._send() for _ in range(2))
+        self.project.hold_set(True)
+        self.project.must("ingest", codes=(75,))
+        drop = self.project.drop_of(first)
+        act = next((word for word in ("rejudge", "discard", "mended") if f".{word}:" in name), "withdraw")
+        if name.startswith("lake.discard:"):
+            act = "withdraw"
+        hit = self._decide(name, act, drop)
+        if act == "withdraw":
+            self._withdrawn.add(drop)
+        self.project.hold_set(False)
+        self.project.must("ingest", codes=(0, 3, 75))
+        self.project.must("ingest", codes=(3, 75))
+        error = list(self._violations(drop, act, self.project.drop_of(later)))
+        return Outcome(name, hit, tuple(error), time.perf_counter() - started)
+
+    def _decide(self, name: str, act: str, drop: str) -> bool:
+        """Decide with a kill, and again without; return whether a process was killed."""
+        if act == "mended":
+            self.project.mend_contract()
+            ran = self.project.run("ingest", crash_at=name)
+            self.project.must("ingest", codes=(0, 3, 75))
+            return "signal 9" in ran.error
+        group = "quarantine" if act == "discard" else "drop"
+        words = (group, act, drop, "--reason", "a crash test")
+        if name.startswith("enclave."):
+            failures = self._count_failures()
+            self.project.must("down")
+            self.project.must("up", crash_at=name)
+            self.project.act(USER, *words)
+            hit = self._wait_failure(failures)
+            self.project.run("down")
+            self.project.must("up")
+        else:
+            hit = "signal 9" in self.project.act(USER, *words, crash_at=name).screen
+        again = self.project.act(USER, *words)
+        # What was decided before the kill cannot be decided again, or a judgement ends with a stopped set.
+        assert again.exit_code in {0, 66, 75, 77}, again.screen
+        return hit
+
+    def _violations(self, drop: str, act: str, later: str) -> Iterator[str]:
+        audited = self.project.run("ledger", "verify")
+        if audited.code:
+            yield f"the ledger does not verify: {audited.error}"
+        described: dict[str, Any] = {item["id"]: item["account"] for item in self.project.must("drop", "list", "--all")}
+        yield from (
+            f"the account of {name} does not balance" for name, item in described.items() if not item["balanced"]
+        )
+        good = ROWS - QUARANTINED
+        expected = {
+            "withdraw": {"withdrawn": ROWS},
+            "discard": {"published": good, "discarded": QUARANTINED},
+        }.get(act, {"published": good, "quarantined": QUARANTINED})
+        for name, counts in ((drop, expected), (later, {"published": good, "quarantined": QUARANTINED})):
+            actual = {key: described[name][key] for key in counts}
+            if actual != counts:
+                yield f"the account of {name} is {actual}, not {counts}"
+        rows = self.project._rows()
+        if doubled := [row for row, times in Counter(rows).items() if times > 1]:
+            yield f"{len(doubled)} rows are published twice"
+        if present := {name for name, _ in rows} & self._withdrawn:
+            yield f"rows of withdrawn drops are published: {sorted(present)}"
+        published = Counter(name for name, _ in rows)
+        for name, account in described.items():
+            if published[name] != account["published"]:
+                yield f"{published[name]} rows of {name} are published, and its account has {account['published']}"
+
+    def _send(self) -> str:
+        self._number += 1
+        return self.project.send(self._number).name
+
+    def _count_failures(self) -> int:
+        incidents = self.project.must("incident", "list", "--all")
+        return sum(1 + len(incident["acts"]) for incident in incidents if incident["subject"] == "server:enclave")
+
+    def _wait_failure(self, earlier: int) -> bool:
+        deadline = time.monotonic() + FAILURE_SECONDS
+        while self._count_failures() == earlier:
+            if time.monotonic() > deadline:
+                return False
+            threading.Event().wait(0.1)
+        return True
+
+
+def list_points() -> list[str]:
+    """List the crash points of this scenario."""
+    return [name for name in crash_points.crash_point_names() if is_decision_point(name)]
