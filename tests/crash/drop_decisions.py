@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from examples.health_plan import population
 from tests.crash import crash_points
 from tests.crash.kill import FAILURE_SECONDS, Outcome
 from tests.crash.project import ROWS, ProjectFixture
@@ -31,16 +30,12 @@ def is_decision_point(name: str) -> bool:
     return name.startswith((*PREFIXES, *FURTHER))
 
 
-class DropProject(ServingProject, ProjectFixture):
-    """A project with a login, and the drops and the observations of the ingest scenario."""
+class DropProject(ServingProject):
+    """A project with a login. intake: the drops and the observations of the ingest scenario."""
 
     def __init__(self, root: Path) -> None:
-        ServingProject.__init__(self, root)
-        self.sent = []
-        self.repaired = False
-        self._wide = False
-        self._s3 = None
-        self._people = population.members(200, 11)
+        super().__init__(root)
+        self.intake = ProjectFixture.attach(root)
 
     def hold_set(self, is_held: bool) -> None:
         """Let the stopped drop hold back the set of the claims, or another one."""
@@ -135,7 +130,7 @@ class DropKiller:
             actual = {key: described[name][key] for key in counts}
             if actual != counts:
                 yield f"the account of {name} is {actual}, not {counts}"
-        rows = self.project._rows()
+        rows = self.project.intake._rows()
         if doubled := [row for row, times in Counter(rows).items() if times > 1]:
             yield f"{len(doubled)} rows are published twice"
         if present := {name for name, _ in rows} & self._withdrawn:
@@ -147,7 +142,7 @@ class DropKiller:
 
     def _send(self) -> str:
         self._number += 1
-        return self.project.send(self._number).name
+        return self.project.intake.send(self._number).name
 
     def _count_failures(self) -> int:
         incidents = self.project.must("incident", "list", "--all")

@@ -92,10 +92,8 @@ class ProjectFixture(ProjectCommands):
     """
 
     def __init__(self, root: Path, *, source: str = "sftp", wide: bool = False) -> None:
-        super().__init__(root)
-        self._wide = wide
+        self._attach(root, wide=wide)
         self._s3 = start_s3() if source == "s3" else None
-        self.sent: list[SentFile] = []
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o755)
         # Without the sections of optional servers, which the serving project has.
@@ -104,7 +102,20 @@ class ProjectFixture(ProjectCommands):
             plain = use_s3_source(plain, self._s3)
         (root / "wellspring.toml").write_text(plain + "\n", encoding="utf-8")
         shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+
+    @classmethod
+    def attach(cls, root: Path) -> ProjectFixture:
+        """Return the vendor and the observations of a project that somebody else has made."""
+        fixture = cls.__new__(cls)
+        fixture._attach(root, wide=False)
+        return fixture
+
+    def _attach(self, root: Path, *, wide: bool) -> None:
+        ProjectCommands.__init__(self, root)
+        self.sent: list[SentFile] = []
         self.repaired = False
+        self._wide = wide
+        self._s3 = None
         self._people = population.members(200, 11)
 
     def close(self) -> None:
