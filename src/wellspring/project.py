@@ -18,6 +18,7 @@ from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.records.record import Digest
 from wellspring.settings import (
     SOCKET_FOLDERS,
+    DbtSettings,
     DetectorSettings,
     DlpSettings,
     EnclaveSettings,
@@ -27,6 +28,7 @@ from wellspring.settings import (
     LakeSettings,
     LedgerSettings,
     LockSettings,
+    ModelSettings,
     QuerySettings,
     SettingsSection,
     SimulationSettings,
@@ -63,19 +65,6 @@ class ServerBinaries(SettingsSection):
 
     openbao: Path | None = None
     postgres: Path | None = None
-
-
-class DbtSettings(SettingsSection):
-    """[dbt]: the dbt project of SQL transforms, relative to the project root."""
-
-    folder: Path = Path("dbt")
-
-
-class ModelSettings(SettingsSection):
-    """[models]: one Python file per model; this table makes `up` start MLflow and the API. policies: *.cedar files."""
-
-    folder: Path = Path("models")
-    policies: Path = Path("policies")
 
 
 class UserSettings(SettingsSection):

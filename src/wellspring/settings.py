@@ -96,6 +96,23 @@ class FeatureSettings(SettingsSection):
     read_seconds: float = Field(default=0.25, gt=0)
 
 
+class DbtSettings(SettingsSection):
+    """[dbt]: the dbt project of SQL transforms, relative to the project root."""
+
+    folder: Path = Path("dbt")
+
+
+class ModelSettings(SettingsSection):
+    """[models]: one Python file per model; this table makes `up` start MLflow and the API. policies: *.cedar files.
+
+    keep_warm: how many releases before the live one are kept ready for a rollback.
+    """
+
+    folder: Path = Path("models")
+    policies: Path = Path("policies")
+    keep_warm: int = Field(default=1, ge=0, le=10)
+
+
 class SimulationSettings(SettingsSection):
     """[simulation]: marks a project whose services read a clock that a test sets; folder: of the clock's file."""
 

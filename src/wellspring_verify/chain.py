@@ -8,12 +8,12 @@ to the drops.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import NamedTuple
 
 from wellspring_verify import answer_signature, releases
 from wellspring_verify.canonical import CanonicalValue, MalformedError
 from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, refs_of_kind
+from wellspring_verify.instants import elapsed_seconds, is_instant
 from wellspring_verify.notes import decode_base64
 from wellspring_verify.users import ApprovalChecker
 
@@ -90,9 +90,11 @@ class _ChainChecker:
         answer = predictions[0]
         self._single_ref(answer, answer.outputs, "answer", name)
         self._single_ref(answer, answer.inputs, "vector")
+        release = self._single_ref(answer, answer.inputs, "release")
+        content = releases.parse_release(self.documents.get(release, b"")) if release else None
         if edition := self._single_ref(answer, answer.inputs, "edition"):
             self._check_built_editions(answer, edition)
-            self._check_materialized(answer, edition.name)
+            self._check_materialized(answer, edition.name, content)
         # Rows that a newer edition did not change still name the edition that wrote them.
         editions = answer.facts.get("editions")
         for edition_name in (
@@ -101,7 +103,7 @@ class _ChainChecker:
             for publish in self._publish_entries(answer, edition_name)[-1:]:
                 self._check_built_editions(answer, *(ref for ref in publish.outputs if ref.name == edition_name))
             self._check_materialized(answer, edition_name)
-        if release := self._single_ref(answer, answer.inputs, "release"):
+        if release:
             self._check_released(answer, release, fact_text(answer, "model"), answer)
         self._check_signing_key(answer)
 
@@ -191,6 +193,12 @@ class _ChainChecker:
             "artifact": [artifact.digest for artifact in refs_of_kind(gate.inputs, "artifact")],
             "edition": [edition.name.partition(":")[2] for edition in refs_of_kind(train_inputs, "edition")],
             "views": [views.digest for views in refs_of_kind(train_inputs, "views")],
+            "transform": [
+                code.digest
+                for edition in refs_of_kind(train_inputs, "edition")
+                for publish in self.book.completed("publish", edition.name)[-1:]
+                for code in refs_of_kind(publish.inputs, "dbt")
+            ],
         }
         for name, values in gated_values.items():
             if content is not None and values and content.get(name) not in values:
@@ -241,11 +249,19 @@ class _ChainChecker:
             if source and fact_text(source, "level") != "landed":
                 self.report_gap(source, f"{name!a} is not a landed edition")
 
-    def _check_materialized(self, answer: PackEntry, edition: str) -> None:
+    def _check_materialized(
+        self, answer: PackEntry, edition: str, release: dict[str, CanonicalValue] | None = None
+    ) -> None:
+        """Check that an edition was online before an answer, with the versions of the views that its release pins."""
         # Rows are written one by one and can be read from the intent on; a recovery may have completed the action.
         materializations = self.book.completed("materialize", edition)
-        if not any(self.book.effective_from(entry) < answer.tree_index for entry in materializations):
+        earlier = [entry for entry in materializations if self.book.effective_from(entry) < answer.tree_index]
+        if not earlier:
             self.report_gap(answer, f"it used {edition!a}, whose rows were not materialized before it")
+        elif release and not any(
+            ref.digest == release.get("views") for entry in earlier for ref in refs_of_kind(entry.inputs, "views")
+        ):
+            self.report_gap(answer, f"it used {edition!a}, which was materialized with other versions of the views")
 
     def _publish_entries(self, source_entry: PackEntry, edition: str) -> list[PackEntry]:
         publishes = self.book.completed("publish", edition)
@@ -300,7 +316,7 @@ class _ChainChecker:
             for switch in replacements
             if answer
             and switch.tree_index < answer.tree_index
-            and _elapsed_seconds(switch, answer) > MAX_SWITCH_LAG_SECONDS
+            and elapsed_seconds(switch.known_since, answer.known_since) > MAX_SWITCH_LAG_SECONDS
         ]
         # The API serves the previous release while it cannot load the next one, and names the next in `superseded_by`.
         if (
@@ -342,7 +358,7 @@ class _ChainChecker:
         if key.name != f"key:{computed_id}":
             self.report_gap(key_entries[-1], f"its public key is not that of {key.name!a}")
         expires = fact_text(key_entries[-1], "expires_at")
-        if not (_is_instant(expires) and _is_instant(answer.known_since)) or expires <= answer.known_since:
+        if not (is_instant(expires) and is_instant(answer.known_since)) or expires <= answer.known_since:
             self.report_gap(answer, f"it is signed with {key.name!a}, which expired at {expires!a}")
 
     def _read_release(self, source_entry: PackEntry | None, ref: PackRef) -> dict[str, CanonicalValue] | None:
@@ -380,21 +396,3 @@ _SUBJECT_CHECKS: dict[str, Callable[[_ChainChecker, str], None]] = {
 }
 CHAIN_KINDS = frozenset(_SUBJECT_CHECKS)
 """The kinds of subjects that have links to check."""
-
-
-def _elapsed_seconds(early: PackEntry, late: PackEntry) -> float:
-    """Return the seconds between two entries; infinity when either time cannot be read."""
-    if not (_is_instant(early.known_since) and _is_instant(late.known_since)):
-        return float("inf")
-    return (_parse_instant(late.known_since) - _parse_instant(early.known_since)).total_seconds()
-
-
-def _parse_instant(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _is_instant(text: str) -> bool:
-    try:
-        return _parse_instant(text).strftime("%Y-%m-%dT%H:%M:%S.%fZ") == text
-    except ValueError:
-        return False

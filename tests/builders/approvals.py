@@ -70,7 +70,7 @@ def release(**fields: object) -> Release:
     """A release whose digest is right, unless `id` and `digest` are given."""
     blank = Release(
         tenant="acme", known_since=RecordingStep().clock.now(), id="", digest="", model="denials", candidate="f" * 12,
-        artifact="1" * 64, views="2" * 64, preprocessing="3" * 64, task="binary",
+        artifact="1" * 64, views="2" * 64, transform="7" * 64, preprocessing="3" * 64, task="binary",
         decision_rule=ThresholdRule(labels=("paid", "denied"), threshold="0.25"),
         edition="e1", policy="4" * 64,
     ).model_copy(update=fields)  # fmt: skip

@@ -43,8 +43,7 @@ class MemoryStore:
 
     def empty(self) -> None:
         self.rows: dict[tuple[str, str, tuple[str, ...]], StoredRow] = {}
-        self.markers: dict[str, Marker] = {}
-        self.pending: dict[str, tuple[Digest, ...]] = {}
+        self.markers: dict[tuple[str, Digest | None], Marker] = {}
 
     def writer(self, project: str) -> MemoryWriter:
         return MemoryWriter(self, project)
@@ -55,14 +54,14 @@ class MemoryStore:
     def get(self, project: str, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
         """Return a row, or None if it is missing or lacks a feature of the view."""
         require_tokens(view, key)
-        stored = self.rows.get((project, view.name, key))
+        stored = self.rows.get((project, view.online_name, key))
         if stored is None or any(feature.name not in stored.row.values for feature in view.features):
             return None
         return stored.row._replace(values={feature.name: stored.row.values[feature.name] for feature in view.features})
 
-    def live(self, project: str) -> LiveMarker | None:
-        marker = self.markers.get(project)
-        return marker.live._replace(pending_views=self.pending.get(project, ())) if marker is not None else None
+    def live(self, project: str, views: Digest | None = None) -> LiveMarker | None:
+        marker = self.markers.get((project, views))
+        return marker.live if marker is not None else None
 
 
 def require_tokens(view: FeatureViewSpec, key: Sequence[str | None]) -> None:
@@ -79,7 +78,9 @@ class MemoryWriter:
     def close(self) -> None:
         """Nothing is open."""
 
-    def write_rows(self, view: FeatureViewSpec, rows: pa.Table, edition: Edition) -> WriteResult:
+    def write_rows(
+        self, view: FeatureViewSpec, rows: pa.Table, edition: Edition, *, warm: Sequence[FeatureViewSpec] = ()
+    ) -> WriteResult:
         values = rows.to_pylist()
         for value in values:
             require_tokens(view, [value[name] for name in view.keys])
@@ -88,7 +89,7 @@ class MemoryWriter:
             for value in values:
                 key = tuple(value[name] for name in view.keys)
                 place, version = (
-                    (self._project, view.name, key),
+                    (self._project, view.online_name, key),
                     (value["known_since"], value["sequence"], edition.known_since),
                 )
                 stored = self._store.rows.get(place)
@@ -96,6 +97,7 @@ class MemoryWriter:
                     features = {feature.name: value[feature.name] for feature in view.features}
                     row = FeatureRow(view.name, key, features, value["known_since"], value["sequence"], edition.id)
                     self._store.rows[place] = StoredRow(version, row)
+                    self._remove_former(view, key, {view.online_name, *(item.online_name for item in warm)})
                     written += 1
         return WriteResult(written, len(values) - written)
 
@@ -105,21 +107,23 @@ class MemoryWriter:
     def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
         return [self.read_row(view, key) for key in keys]
 
-    def begin_write(self, views: Digest) -> None:
-        pending = self._store.pending.setdefault(self._project, ())
-        if views not in pending:
-            self._store.pending[self._project] = (*pending, views)
+    def _remove_former(self, view: FeatureViewSpec, key: tuple[str, ...], warm: set[str]) -> None:
+        for project, name, stored_key in list(self._store.rows):
+            if (project, stored_key) == (self._project, key) and name.split("_v")[0] == view.name and name not in warm:
+                del self._store.rows[project, name, stored_key]
 
-    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
-        marker = self._store.markers.get(self._project)
-        if marker is not None and marker.published > edition.known_since:
-            return False
-        self._store.markers[self._project] = Marker(edition.known_since, LiveMarker(edition.id, as_of, views))
-        self._store.pending[self._project] = ()
-        return True
+    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest, newest: bool = True) -> bool:
+        is_live = False
+        for name in (views, None) if newest else (views,):
+            marker = self._store.markers.get((self._project, name))
+            is_live = marker is None or marker.published <= edition.known_since
+            if is_live:
+                live = LiveMarker(edition.id, as_of, views)
+                self._store.markers[self._project, name] = Marker(edition.known_since, live)
+        return is_live
 
-    def get_live(self) -> LiveMarker | None:
-        return self._store.live(self._project)
+    def get_live(self, views: Digest | None = None) -> LiveMarker | None:
+        return self._store.live(self._project, views)
 
 
 class MemoryReader:
@@ -137,7 +141,7 @@ class MemoryReader:
     async def get_with_marker(
         self, keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
-        return await self.get_live(), await self.get_rows(keys)
+        return self._store.live(self._views.project, self._views.digest), await self.get_rows(keys)
 
     async def get_live(self) -> LiveMarker | None:
         return self._store.live(self._views.project)

@@ -33,6 +33,7 @@ CANDIDATE_ID = sha(CANDIDATE)[:12]
 RULE: dict[str, JsonValue] = {"kind": "threshold", "labels": ["pays", "denies"], "threshold": "0.5"}
 RELEASE: dict[str, JsonValue] = {
     "model": "denials", "candidate": CANDIDATE_ID, "artifact": sha("artifact"), "views": sha("views"),
+    "transform": sha("health_plan"),
     "preprocessing": sha("model.json"), "edition": "b1", "task": "binary",
     "decision_rule": RULE,
     "policy": sha("policies"),

@@ -156,23 +156,24 @@ class Lake:
 
 
 class Online:
-    """The online store in memory. live: its marker; broken: an error to raise on each read."""
+    """The online store in memory. live: its newest marker; markers: of other sets of views; broken: raised on reads."""
 
     def __init__(self, lake: Lake, views: FeatureViews) -> None:
         self.lake = lake
         self.defined = {view.name: view for view in views.views}
         self.live: LiveMarker | None = LiveMarker(lake.built.id, NOW - timedelta(hours=3), views.digest)
+        self.markers: dict[str, LiveMarker] = {}
         self.broken: Unavailable | None = None
         self.rows: dict[tuple[str, tuple[str, ...]], FeatureRow | None] = {}
         self.trips = 0
 
-    def reader(self, _: FeatureViews) -> Any:
-        return _Reader(self)
+    def reader(self, views: FeatureViews) -> Any:
+        return _Reader(self, views.digest)
 
 
 class _Reader:
-    def __init__(self, store: Online) -> None:
-        self._store = store
+    def __init__(self, store: Online, views: str) -> None:
+        self._store, self._views = store, views
 
     async def get_with_marker(
         self, row_keys: Sequence[tuple[str, tuple[str, ...]]]
@@ -182,10 +183,12 @@ class _Reader:
         if store.broken is not None:
             raise store.broken
         rows = [store.rows.get((view, key), store.lake.row(store.defined[view], key)) for view, key in row_keys]
-        return store.live, rows
+        is_newest = store.live is not None and store.live.views == self._views
+        return store.live if is_newest else store.markers.get(self._views), rows
 
     async def get_live(self) -> LiveMarker | None:
-        return (await self.get_with_marker([]))[0]
+        await self.get_with_marker([])
+        return self._store.live
 
     async def close(self) -> None:
         return

@@ -287,7 +287,7 @@ def candidate(**changes: Any) -> Candidate:
     fields: dict[str, Any] = {
         "id": "", "tenant": "acme", "known_since": START, "model": "denials", "task": "binary",
         "estimator": "lightgbm", "run": "f" * 32, "edition": "e" * 12,
-        "artifact": "a" * 64, "views": "b" * 64, "code": "c" * 64, "environment": "d" * 64,
+        "artifact": "a" * 64, "views": "b" * 64, "transform": "7" * 64, "code": "c" * 64, "environment": "d" * 64,
         "contracts": (Ref(name="contract:medical_claim@1.0.0", digest="1" * 64),), "scores": scores(),
         "verdict": Verdict(subject=f"run:{'f' * 32}", outcome="pass"),
     }  # fmt: skip

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.builders.feature_views import edition, instant, rows, token, view
+from tests.builders.feature_views import edition, instant, rows, token
 from tests.builders.online_rows import ALL, ANN, CLAIMS, MEMBERS, denials, member_rows
 from tests.builders.online_stores import SERVERS, OnlineStoreFixture
 from wellspring.errors import NotFound, Refused
 from wellspring.plugins import PluginRegistry
 from wellspring.records.features import FeatureRow
-from wellspring.stores.online.port import DefinitionChanged, LiveMarker, OnlineStoreAdapter, OnlineWriter
+from wellspring.stores.online.port import LiveMarker, OnlineStoreAdapter, OnlineWriter
 from wellspring.stores.online.registry import ENTRY_POINT_GROUP
 
 REGISTRY = PluginRegistry(ENTRY_POINT_GROUP, OnlineStoreAdapter, noun="online store")
@@ -133,26 +133,27 @@ def test_views_of_the_same_entity_are_separate(store: OnlineStoreFixture, writer
     assert [row.values["denials"] for row in both if row is not None] == [0.5, 1]
 
 
-def test_a_removed_feature_is_never_read_beside_newer_ones(store: OnlineStoreFixture, writer: OnlineWriter):
-    fewer = view("member_history", {"denials": "int64", "plan": "string"})
-    result = [{"member_id": token(n), "denials": n, "rate": 0.5} for n in (1, 2)]
-    writer.write_rows(MEMBERS, rows(MEMBERS, result), edition())
-    writer.write_rows(fewer, rows(fewer, [{"member_id": token(1), "denials": 9, "known_since": instant(9)}]), edition())
-    # Under the old definition the first row is incomplete; the second was never written with the new one.
+def test_two_versions_of_a_view_are_stored_apart(store: OnlineStoreFixture, writer: OnlineWriter):
+    first, second = (MEMBERS.model_copy(update={"version": version}) for version in ("a" * 12, "b" * 12))
+    late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
+    writer.write_rows(first, member_rows(1), late, warm=[second])
+    # A row of one version never replaces that of another, whatever their order.
+    assert writer.write_rows(second, member_rows(2), early, warm=[first]).rows == 1
+    for view_version, expected in ((first, 1), (second, 2)):
+        row = writer.read_row(view_version, ANN)
+        assert row is not None
+        assert row.values["denials"] == expected
     assert writer.read_row(MEMBERS, ANN) is None
-    row = writer.read_row(MEMBERS, (token(2),))
-    assert row is not None
-    assert row.values["denials"] == 2
-    # A store that checks a row with the definition that it was written with has no row for another one.
-    row_of_fewer = writer.read_row(fewer, (token(2),))
-    assert row_of_fewer is None or row_of_fewer.values["denials"] == 2
-    try:
-        assert read_with_reader(store, [("member_history", ANN)]) == [None]
-    except DefinitionChanged:
-        assert row_of_fewer is None
-    # A new write with the old definition makes the row complete again.
-    writer.write_rows(MEMBERS, rows(MEMBERS, [{**result[0], "known_since": instant(10)}]), edition())
-    assert denials(writer) == 1
+
+
+def test_a_written_row_removes_those_of_versions_that_are_not_kept(store: OnlineStoreFixture, writer: OnlineWriter):
+    first, second, third = (MEMBERS.model_copy(update={"version": version * 12}) for version in "abc")
+    writer.write_rows(first, rows(MEMBERS, [{"member_id": token(n), "denials": n} for n in (1, 2)]), edition())
+    writer.write_rows(second, member_rows(2), edition(), warm=[first])
+    writer.write_rows(third, member_rows(3), edition(), warm=[second])
+    assert [writer.read_row(version, ANN) is not None for version in (first, second, third)] == [False, True, True]
+    # An entity that was not written again keeps its row.
+    assert writer.read_row(first, (token(2),)) is not None
 
 
 def test_two_projects_share_a_store_but_no_rows(store: OnlineStoreFixture, writer: OnlineWriter):
@@ -183,10 +184,10 @@ def test_many_rows_are_read_in_one_round_trip_in_order(store: OnlineStoreFixture
 def test_the_marker_holds_the_live_edition_and_never_goes_back(store: OnlineStoreFixture, writer: OnlineWriter):
     assert writer.get_live() is None
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
-    assert writer.set_live(late, as_of=instant(8), views="v" * 64)
+    assert writer.set_live(late, as_of=instant(8), views=ALL.digest)
     assert not writer.set_live(early, as_of=instant(4), views="w" * 64)
-    assert writer.set_live(late, as_of=instant(8), views="v" * 64)
-    result = LiveMarker("b" * 12, instant(8), "v" * 64)
+    assert writer.set_live(late, as_of=instant(8), views=ALL.digest)
+    result = LiveMarker("b" * 12, instant(8), ALL.digest)
     assert writer.get_live() == result
     writer.write_rows(MEMBERS, member_rows(1), late)
 
@@ -202,29 +203,24 @@ def test_the_marker_holds_the_live_edition_and_never_goes_back(store: OnlineStor
     assert asyncio.run(look()) == result
 
 
-def test_pending_views_are_returned_with_the_marker_until_an_edition_is_live(
-    store: OnlineStoreFixture, writer: OnlineWriter
-):
-    writer.begin_write("w" * 64)
-    assert writer.get_live() is None
-    assert writer.set_live(edition("b" * 12, published=9), as_of=instant(8), views="w" * 64)
-    live = LiveMarker("b" * 12, instant(8), "w" * 64)
-    assert writer.get_live() == live
-    # Two writers were cut short: rows of either may lie there.
-    for digest in ("x" * 64, "y" * 64, "x" * 64):
-        writer.begin_write(digest)
-    assert not writer.set_live(edition("a" * 12, published=5), as_of=instant(4), views="x" * 64)
-    writer.write_rows(MEMBERS, member_rows(1), edition())
+def test_each_set_of_views_has_a_marker_of_its_own(store: OnlineStoreFixture, writer: OnlineWriter):
+    newest, warm = edition("b" * 12, published=9), edition("c" * 12, published=11)
+    assert writer.set_live(newest, as_of=instant(8), views=ALL.digest)
+    assert writer.set_live(warm, as_of=instant(8), views="k" * 64, newest=False)
+    live, live_kept = LiveMarker("b" * 12, instant(8), ALL.digest), LiveMarker("c" * 12, instant(8), "k" * 64)
+    assert (writer.get_live(), writer.get_live(ALL.digest), writer.get_live("k" * 64)) == (live, live, live_kept)
+    assert writer.get_live("x" * 64) is None
+    assert not writer.set_live(newest, as_of=instant(8), views="k" * 64, newest=False)
 
     async def look() -> object:
-        reader = store.reader(ALL)
-        result, _ = await reader.get_with_marker([("member_history", ANN)])
-        await reader.close()
-        return result
+        readers = [store.reader(views) for views in (ALL, ALL.model_copy(update={"digest": "k" * 64}))]
+        markers = [(await reader.get_with_marker([]))[0] for reader in readers]
+        assert [await reader.get_live() for reader in readers] == [live, live]
+        for reader in readers:
+            await reader.close()
+        return markers
 
-    assert writer.get_live() == asyncio.run(look()) == live._replace(pending_views=("x" * 64, "y" * 64))
-    assert writer.set_live(edition("c" * 12, published=11), as_of=instant(10), views="y" * 64)
-    assert writer.get_live() == LiveMarker("c" * 12, instant(10), "y" * 64)
+    assert asyncio.run(look()) == [live, live_kept]
 
 
 def test_two_concurrent_writers_leave_the_newest_rows(store: OnlineStoreFixture, writer: OnlineWriter):

@@ -16,7 +16,7 @@ INSTANT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 def test_release_and_prediction_have_subjects():
     release = Release(
         id="ab12", digest="0" * 64, model="denials", candidate="c", artifact="1" * 64, views="2" * 64,
-        preprocessing="3" * 64, edition="e", policy="4" * 64,
+        transform="7" * 64, preprocessing="3" * 64, edition="e", policy="4" * 64,
         task="binary", decision_rule=ThresholdRule(labels=("pays", "denies"), threshold="0.25"),
         tenant="acme", known_since=INSTANT,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders.released_model import DOMAINS, NOW, Released, claim
 from tests.builders.synthetic_world import token
-from wellspring.errors import NotFound, ProjectError, Refused, Unavailable
+from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.lake import editions
 from wellspring.records.features import FeatureRow
 from wellspring.serving import prediction
@@ -120,23 +120,6 @@ def test_row_of_older_edition_is_last_good(project: Released):
     assert (
         prediction.mark_last_good(context, {project.lake.built.id: live - timedelta(hours=1)}).freshness == "last_good"
     )
-
-
-def test_changed_view_definition_is_unavailable_for_old_release(project: Released):
-    project.released()
-    served = project.model_store().get("denials")
-    prediction.check_view_compatibility(served, project.views)
-    first, second = project.views.views
-    reworded = first.model_copy(
-        update={"features": tuple(feature.model_copy(update={"description": "x"}) for feature in first.features)}
-    )
-    prediction.check_view_compatibility(served, project.views.model_copy(update={"views": (reworded, second)}))
-    kinds = first.model_copy(
-        update={"features": (*first.features[:2], first.features[2].model_copy(update={"categories": ("a",)}))}
-    )
-    for views in ((second,), (kinds, second), (first.model_copy(update={"table": "other"}), second)):
-        with pytest.raises(Unavailable, match="the definition of view claim has changed"):
-            prediction.check_view_compatibility(served, project.views.model_copy(update={"views": views}))
 
 
 def test_ledger_record_holds_replay_references_and_no_value(project: Released):

@@ -308,44 +308,24 @@ def test_service_starts_degraded_when_release_cannot_be_loaded(project: Released
     assert run(scenario())["status"] == "degraded"
 
 
-def test_rows_of_changed_live_definition_are_not_served(project: Released):
-    assert project.online.live is not None
-    project.online.live = project.online.live._replace(views="0" * 64)
-    first, second = project.views.views
-    changed = project.views.model_copy(update={"views": (first.model_copy(update={"table": "other"}), second)})
-
-    async def scenario() -> None:
-        _, dependencies = project.service()
-        views = {"0" * 64: changed, project.views.digest: project.views}
-        service = PredictionService(replace(dependencies, load_views=views.__getitem__))
-        with pytest.raises(Unavailable, match="the definition of view claim has changed"):
-            await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        await service.close()
-
-    run(scenario())
-
-
-def test_rows_of_pending_definition_are_not_served(project: Released):
-    assert project.online.live is not None
+def test_a_release_reads_the_versions_of_the_views_that_it_pins(project: Released):
     live = project.online.live
+    assert live is not None
     first, second = project.views.views
-    changed = project.views.model_copy(update={"views": (first.model_copy(update={"table": "other"}), second)})
+    newer = project.views.model_copy(update={"views": (first.model_copy(update={"version": "a" * 12}), second)})
+    project.online.live = live._replace(views="0" * 64)
 
     async def scenario() -> None:
         _, dependencies = project.service()
-        views = {"0" * 64: changed, project.views.digest: project.views}
+        views = {"0" * 64: newer.model_copy(update={"digest": "0" * 64}), project.views.digest: project.views}
         service = PredictionService(replace(dependencies, load_views=views.__getitem__))
-        await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        # The live marker is unchanged, but rows of the new definition are already written.
-        project.online.live = live._replace(pending_views=(project.views.digest, "0" * 64))
-        for _ in range(2):
-            with pytest.raises(Unavailable, match="the definition of view claim has changed"):
-                await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        with pytest.raises(Unavailable, match="the definition of view claim is changing"):
-            await service.get_features("claim", [claim(1)["claim_id"]], principal=PORTAL)
-        await service.get_features("provider_history", [token("provider", 1)], principal=PORTAL)
-        project.online.live = live._replace(pending_views=(project.views.digest,))
-        await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
+        # The newest transform is online, and the rows of the release's own versions are not.
+        with pytest.raises(Unavailable, match="no edition with these versions of the views"):
+            await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
+        project.online.markers[project.views.digest] = live
+        answer = await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
+        assert answer.prediction.edition == live.edition
+        assert (await service.describe_model("denials", principal=PORTAL))["edition"] == live.edition
         await service.get_features("claim", [claim(1)["claim_id"]], principal=PORTAL)
         await service.close()
 

@@ -52,7 +52,8 @@ class ProjectFixture:
             "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
         ):
             pass
-        monkeypatch.setattr(train_module, "load_project_views", lambda platform: synthetic_world.views())
+        monkeypatch.setattr(train_module, "load_edition_views", lambda platform, edition: synthetic_world.views())
+        monkeypatch.setattr(train_module, "find_edition_transform", lambda platform, edition: "7" * 64)
         monkeypatch.setattr(
             train_module.definition_process, "read_model_definition", lambda folder, name, _: SimpleNamespace(name=name)
         )
@@ -67,6 +68,7 @@ class ProjectFixture:
         self.integrated += 1
 
     def train(self, *words: Any, **arguments: Any) -> str:
+        assert words[1].transform == "7" * 64
         self.arguments = {"edition": words[1].edition, "training_inputs": words[2], **arguments}
         if self.refuses:
             raise Refused("it is worse", fix="train a better one")

@@ -11,12 +11,16 @@ import pytest
 from tests.builders import synthetic_world
 from tests.builders.recording_step import Died, RecordingStep
 from tests.builders.workflow_editions import BUILT, LANDED, MART
-from wellspring.data.transform.build import BuildOutcome
+from wellspring.data.features.views import bind_view_versions
+from wellspring.data.transform.build import BuildOutcome, Transform
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition
-from wellspring.records.trust import Entry, IndexedEntry
+from wellspring.records.trust import IndexedEntry
 from wellspring.workflows import transform as transform_module
+
+TRANSFORM = Transform("7" * 64)
+VERSIONS = {"claim_features": "1" * 64, "provider_history": "2" * 64}
 
 
 class ProjectFixture:
@@ -24,7 +28,6 @@ class ProjectFixture:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, die_at: str | None = None) -> None:
         self.did: list[str] = []
-        self.unfinished: list[str] = []
         self.landed: Edition | None = LANDED
         self.step = RecordingStep(die_at=die_at)
         self.query_engine = "engine"
@@ -42,6 +45,8 @@ class ProjectFixture:
             transform_module, "seal_stories", lambda project, subjects: self.did.append(f"seal {subjects}")
         )
         monkeypatch.setattr(transform_module.build, "transform_edition", self.build)
+        monkeypatch.setattr(transform_module.build, "save_transform", lambda project, sources: TRANSFORM)
+        monkeypatch.setattr(transform_module, "list_release_features", lambda platform: [])
         monkeypatch.setattr(transform_module.materialize, "materialize_views", self.materialize)
         monkeypatch.setattr(transform_module.view_process, "load_views", self.load)
 
@@ -50,11 +55,13 @@ class ProjectFixture:
         return synthetic_world.views()
 
     def build(
-        self, lake: Any, project: Any, landed: Edition, *, engine: Any, project_code: Any, step: Any
-    ) -> BuildOutcome:
+        self, lake: Any, project: Any, landed: Edition, transform: Any, *, sources: Any, engine: Any,
+        project_code: Any, step: Any,
+    ) -> BuildOutcome:  # fmt: skip
         assert (landed, engine, project_code) == (LANDED, self.query_engine, self.project_code)
+        assert transform == TRANSFORM
         self.did.append("build")
-        return BuildOutcome(BUILT, ("claim_features.paid",), True)
+        return BuildOutcome(BUILT, ("claim_features.paid",), True, VERSIONS)
 
     def list_entries(self, *, action: str) -> list[IndexedEntry]:
         return [
@@ -63,11 +70,11 @@ class ProjectFixture:
 
     def materialize(
         self, lake: Any, views: Any, built: Edition, store: Any, *, engine: Any, step: Any, fence: Any,
-        unfinished: list[Entry],
+        warm: list[Any],
     ) -> dict[str, int]:  # fmt: skip
-        assert (built, engine, fence) == (BUILT, self.query_engine, self.fence)
+        assert (built, engine, fence, warm) == (BUILT, self.query_engine, self.fence, [])
+        assert views == bind_view_versions(synthetic_world.views(), VERSIONS)
         self.did.append(f"online {store}")
-        self.unfinished = [item.id for item in unfinished]
         with step("materialize", built.subject, intent=True):
             step.crash_point("materialize.view:written")
         return {"claim": 2}
@@ -81,7 +88,7 @@ def test_it_is_built_and_sealed_before_it_goes_online(monkeypatch: pytest.Monkey
     project = ProjectFixture(tmp_path, monkeypatch)
     built_value = project.transform("valkey")
     built = ["build", "integrate", f"seal {[BUILT.subject]}"]
-    assert project.did == ["recover", "features", *built, "online valkey", "integrate"]
+    assert project.did == ["recover", "features", *built, "online valkey", "integrate", "integrate"]
     assert (built_value.edition, built_value.tables, built_value.newly_built) == (BUILT, (MART,), True)
     assert (built_value.leaks, built_value.online_rows) == (("claim_features.paid",), {"claim": 2})
 
@@ -127,10 +134,11 @@ def test_after_a_crash_while_materializing_the_next_run_receives_the_open_intent
     project = ProjectFixture(tmp_path, monkeypatch, die_at="materialize.view:written")
     with pytest.raises(Died):
         project.transform("valkey")
-    assert project.unfinished == []
     (intent,) = project.step.open_intents()
     project.transform("valkey")
-    assert project.unfinished == [intent.entry.id]
+    assert project.step.open_intents() == []
+    (settled,) = [entry for entry in project.step.done("materialize") if entry.facts.get("recovered")]
+    assert (settled.intent, settled.facts["finished_by"]) == (intent.entry.id, BUILT.subject)
 
 
 def test_features_are_compiled_once_and_again_when_their_file_was_changed(

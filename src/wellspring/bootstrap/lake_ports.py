@@ -9,6 +9,7 @@ from wellspring.records.clock import Clock
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
 if TYPE_CHECKING:
+    from wellspring.data.transform.transform_sources import TransformSources
     from wellspring.lake.file_pins import FilePins
     from wellspring.lake.lake import Lake
     from wellspring.lake.recorded_tables import RecordedTables
@@ -45,6 +46,13 @@ def open_file_pins(project: Project) -> FilePins:
     from wellspring.lake.file_pins import PINS_FOLDER, FilePins
 
     return FilePins(DiskContentStore(project.lake_dir / PINS_FOLDER))
+
+
+def open_transform_sources(project: Project) -> TransformSources:
+    """Open the kept source files of dbt projects."""
+    from wellspring.data.transform.transform_sources import TransformSources
+
+    return TransformSources(DiskContentStore(project.lake_dir / "transforms"))
 
 
 def open_recorded_tables(project: Project, fence: WriteFence) -> RecordedTables:

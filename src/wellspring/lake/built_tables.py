@@ -18,8 +18,14 @@ from wellspring.lake.file_pins import FILES_PROPERTY, FilePins
 from wellspring.lake.port import AUDIT_BRANCH, Catalog, Table
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
+from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.stores.locks.port import WriteFence
+
+CODE_PROPERTY, PURPOSE_PROPERTY, VERSION_PROPERTY = "code", "purpose", "version"
+"""Properties of a built snapshot: the digest of the dbt project, what it was built for, the version of its table."""
+NEWEST, WARM = "newest", "warm"
+"""Purposes of a built edition: the newest transform of the newest data, or an earlier one for a release."""
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,15 +132,41 @@ class BuiltTables:
             self.apply_publish(edition, step)
 
     def apply_publish(self, edition: Edition, step: Recorder) -> None:
-        """Set the current snapshots, save the edition and move the pointer; each part is idempotent."""
+        """Set the current snapshots, save the edition and move the pointers; each part is idempotent.
+
+        An edition that was built for an earlier release changes neither current snapshots nor the pointer `built`.
+        """
         current = self._edition_store.latest_edition("built")
         if any(published.id == edition.id for published in self._edition_store.list_history("built")):
             return
-        if current is not None and current.known_since > edition.known_since:
+        tables = self._open_built_tables(edition)
+        properties = next(iter(self.snapshot_properties(edition).values()), {})
+        is_newest = properties.get(PURPOSE_PROPERTY, NEWEST) == NEWEST
+        if is_newest and current is not None and current.known_since > edition.known_since:
             raise CorruptedError(
                 f"edition {edition.id} was built before {current.id}, which is already published",
                 fix="stop; a publish ran before an earlier one was recovered",
             )
+        for snapshot_id, table in tables:
+            (table.set_current if is_newest else table.keep_snapshot)(snapshot_id, f"edition-{edition.id}")
+        step.crash_point("built.publish:committed")
+        self._edition_store.save_edition(edition)
+        # Again: the process may have been paused after the intent was written.
+        with self._fence.fence_writes("built"):
+            if transform := properties.get(CODE_PROPERTY):
+                self._edition_store.set_transform_pointer(edition, transform)
+            if is_newest:
+                self._edition_store.set_pointer(edition)
+        step.crash_point("built.publish:pointer-switched")
+
+    def find_build(self, landed: Edition, transform: Digest) -> Edition | None:
+        """Return the edition that a transform built from a landed edition, if it is the last that it built."""
+        built = self._edition_store.latest_of_transform(transform)
+        return built if built is not None and built.parent == landed.id else None
+
+    def _open_built_tables(self, edition: Edition) -> list[tuple[int, Table]]:
+        """Open the built tables of an edition. Raises CorruptedError for a missing snapshot."""
+        tables: list[tuple[int, Table]] = []
         for built_snapshot in _built_snapshots(edition, self._edition_store.get_edition(str(edition.parent))):
             if (table := self.find_table(built_snapshot.table, built_snapshot.snapshot_id)) is None:
                 raise CorruptedError(
@@ -142,13 +174,8 @@ class BuiltTables:
                     "is missing",
                     fix="stop; restore the lake from a copy",
                 )
-            table.set_current(built_snapshot.snapshot_id, f"edition-{edition.id}")
-        step.crash_point("built.publish:committed")
-        self._edition_store.save_edition(edition)
-        # Again: the process may have been paused after the intent was written.
-        with self._fence.fence_writes("built"):
-            self._edition_store.set_pointer(edition)
-        step.crash_point("built.publish:pointer-switched")
+            tables.append((built_snapshot.snapshot_id, table))
+        return tables
 
 
 def leaked_columns(facts_source: LedgerIndex | Mapping[str, JsonValue], edition: Edition) -> tuple[str, ...]:

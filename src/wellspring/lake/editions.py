@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound, suggest_name
 from wellspring.records.lake import Edition, TableSnapshot
-from wellspring.records.record import format_instant
+from wellspring.records.record import Digest, format_instant
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.stores.records import RecordKind, RecordStore
 from wellspring_verify import canonical
@@ -114,11 +114,15 @@ def _decode_edition(edition_id: str, content: bytes) -> Edition:
     return Edition.model_validate({"id": edition_id, **json.loads(content)}, strict=False)
 
 
+def _transform_pointer(transform: Digest) -> str:
+    return f"built-{transform[:16]}"
+
+
 _EDITION_KIND = RecordKind("edition", encode_edition, _decode_edition, missing_fix="use the id of an existing edition")
 
 
 class EditionStore:
-    """The folder of editions: `ID.json`, written once, and the pointers `landed` and `built`."""
+    """The folder of editions: `ID.json`, written once, and the pointers `landed`, `built` and `built-TRANSFORM`."""
 
     def __init__(self, folder: Path) -> None:
         self._records = RecordStore(DiskBlobStore(folder), _EDITION_KIND)
@@ -136,6 +140,15 @@ class EditionStore:
     def latest_edition(self, level: EditionLevel = "landed") -> Edition | None:
         """Return the edition that the pointer names, or None before the first edition."""
         edition_id = self._records.read_pointer(level)
+        return self.get_edition(edition_id) if edition_id is not None else None
+
+    def set_transform_pointer(self, edition: Edition, transform: Digest) -> None:
+        """Point readers of one transform to the edition that it built last. transform: the digest of its code."""
+        self._records.set_pointer(_transform_pointer(transform), edition.id)
+
+    def latest_of_transform(self, transform: Digest) -> Edition | None:
+        """Return the edition that a transform built last, or None before the first."""
+        edition_id = self._records.read_pointer(_transform_pointer(transform))
         return self.get_edition(edition_id) if edition_id is not None else None
 
     def get_edition(self, edition_id: str) -> Edition:

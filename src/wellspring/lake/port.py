@@ -147,6 +147,13 @@ class Table(Protocol):
         """
         ...
 
+    def keep_snapshot(self, snapshot_id: int, tag: str) -> None:
+        """Tag a snapshot that replaces the whole table, so that it never expires, and leave main; idempotent.
+
+        Raises CorruptedError when the snapshot is missing.
+        """
+        ...
+
     def remove_orphan_files(self, *, older_than: datetime) -> int:
         """Remove files that no branch and no tag references, older than an instant, and return their number."""
         ...

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from wellspring.data.features.views import load_views_by_digest
 from wellspring.errors import CorruptedError, WellspringError
+from wellspring.lake.built_tables import PURPOSE_PROPERTY, WARM
 from wellspring.lake.editions import EditionLevel, EditionStore, edition_digest, edition_from_facts
 from wellspring.lake.file_pins import FilePins, check_file, hash_local_file
 from wellspring.models.releases.history import SWITCH_ACTIONS, find_live_release, list_switched_models
@@ -111,8 +112,13 @@ def _read_published(log: ProvedEntries) -> dict[str, Edition]:
 
 
 def _check_edition_pointers(state: StoredState, editions: dict[str, Edition]) -> Iterator[StateProblem]:
+    warm = {
+        indexed.entry.subject.removeprefix("edition:")
+        for indexed in state.log.list_entries(action="publish", phase="done")
+        if indexed.entry.text(PURPOSE_PROPERTY) == WARM
+    }
     for level in EDITION_LEVELS:
-        published = [edition for edition in editions.values() if edition.level == level]
+        published = [edition for edition in editions.values() if edition.level == level and edition.id not in warm]
         expected = published[-1].id if published else None
         try:
             latest = state.editions.latest_edition(level)

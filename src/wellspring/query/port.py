@@ -196,6 +196,10 @@ class DbtBackend(Protocol):
         """Open a table that `export_table` has written (parent)."""
         ...
 
+    def normalize_sql(self, sql: str) -> str:
+        """Return a text that is equal for all texts of one SELECT that differ in comments and layout (parent)."""
+        ...
+
 
 @dataclass(frozen=True)
 class QueryEngineAdapter:

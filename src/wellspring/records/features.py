@@ -29,6 +29,8 @@ class FeatureViewSpec(Frozen):
     keys: the token columns that identify the entity. The table also has `known_since` (UTC, microseconds) and
     `sequence` (int64): of two rows of one entity, the one with the greater (known_since, sequence) wins.
     max_age_seconds: a prediction from an older edition is stale; None: never.
+    version: 12 hex of the digest of its definition and of the SQL that its table is built with; '' before it is bound
+    to a built edition. Rows of two versions of a view are stored apart.
     """
 
     name: str
@@ -38,6 +40,12 @@ class FeatureViewSpec(Frozen):
     features: tuple[FeatureSpec, ...]
     owner: str
     max_age_seconds: int | None = None
+    version: str = ""
+
+    @property
+    def online_name(self) -> str:
+        """Return the name of this version of the view in the online store, which is also its name in Feast."""
+        return f"{self.name}_v{self.version}" if self.version else self.name
 
     def find_feature(self, name: str) -> FeatureSpec | None:
         """Return the feature with this name, or None."""

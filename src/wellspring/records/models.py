@@ -76,7 +76,8 @@ class EvaluationReport(Frozen):
 class Candidate(Record):
     """A trained model that can be released. id: 12 hex of the SHA-256 of its own JSON; run: the MLflow run id.
 
-    artifact: digest of the signed manifest of its files. code: digest of the model file, the feature definitions and
+    artifact: digest of the signed manifest of its files. transform: digest of the dbt project that built the edition.
+    code: digest of the model file, the feature definitions and
     the dbt project. environment: digest of the installed distributions. contracts: contracts of its training data.
     verdict: verdict of the acceptance gate. task, estimator: registered names. git_commit: the commit of the project's
     repository, '' without one; git_dirty: whether files of the project differed from it.
@@ -90,6 +91,7 @@ class Candidate(Record):
     edition: str
     artifact: Digest
     views: Digest
+    transform: Digest
     code: Digest
     environment: Digest
     git_commit: str = ""
@@ -108,6 +110,7 @@ class Release(Record):
 
     id: 12 hex of `digest`, the SHA-256 of the canonical JSON of the other fields without tenant and known_since.
     task: its registered name. decision_rule: how a score becomes a decision. policy: digest of the policies.
+    views: digest of the views, each with its version; transform: digest of the dbt project that builds them.
     preprocessing: digest of the artifact's `model.json` (order of features, categories, calibration).
     """
 
@@ -118,6 +121,7 @@ class Release(Record):
     candidate: str
     artifact: Digest
     views: Digest
+    transform: Digest
     preprocessing: Digest
     decision_rule: DecisionRule
     edition: str

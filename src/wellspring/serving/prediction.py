@@ -10,11 +10,11 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from wellspring.data.features.freshness import freshness_state
-from wellspring.errors import NotFound, Refused, Unavailable, suggest_name
+from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.models.releases.promotion import build_release_ref
 from wellspring.models.tasks.port import DecodedOutput
 from wellspring.records.decisions import DecisionRule, ThresholdRule, ValueRule
-from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViewSpec
 from wellspring.records.lake import Edition
 from wellspring.records.models import ClassProbability, FreshnessState, Prediction
 from wellspring.records.record import Digest, format_instant
@@ -109,27 +109,6 @@ def mark_last_good(context: FeatureContext, published_at: Mapping[str, datetime]
         row for row in context.rows.values() if row is not None and published_at[row.edition] < live_published_at
     ]
     return context._replace(freshness="last_good") if superseded_rows and context.freshness == "fresh" else context
-
-
-def check_view_compatibility(served: LoadedRelease, live_views: FeatureViews) -> None:
-    """Raise Unavailable unless the live view definitions equal those of the release, for the features that it uses."""
-    for view in served.views_used:
-        live_view = live_views.find_view(view.name)
-        feature_names = [feature.name for feature in served.scorer.spec.features if feature.view == view.name]
-        if live_view is None or _view_definition(live_view, feature_names) != _view_definition(view, feature_names):
-            raise Unavailable(
-                f"the definition of view {view.name} has changed since {served.release.subject} was approved",
-                fix="release a model that was trained on the new definition, or restore the previous definition",
-            )
-
-
-def _view_definition(view: FeatureViewSpec, feature_names: list[str]) -> object:
-    features = [view.find_feature(name) for name in feature_names]
-    return (
-        view.keys,
-        view.table,
-        [(feature.type, feature.categories) if feature is not None else None for feature in features],
-    )
 
 
 def build_prediction(

@@ -117,7 +117,7 @@ class PredictionService:
                 # The error is in `load_errors` and in the ledger; the process serves the other models.
                 continue
         try:
-            await self._online.read_live_marker()
+            await self._online.read_newest_marker()
         except WellspringError:
             return
 
@@ -140,7 +140,6 @@ class PredictionService:
         try:
             row_keys = lookup_keys(views, entity_keys, served.token_domains)
             live, rows = await self._online.read_rows(served.views, row_keys)
-            self._online.check_compatibility(served, live)
             rows_by_view = {view.name: row for view, row in zip(views, rows, strict=True)}
             return await self._run_in_thread(
                 self._score_and_sign,
@@ -160,7 +159,7 @@ class PredictionService:
     async def get_features(self, view_name: str, entity_keys: Sequence[str], *, principal: Principal) -> FeatureLookup:
         """Read the features of one entity. entity_keys: tokens, in the order of the view's keys."""
         started_at = time.perf_counter()
-        views = self._online.get_views((await self._online.read_live_marker()).views)
+        views = self._online.get_views((await self._online.read_newest_marker()).views)
         view = views.find_view(view_name)
         if view is None:
             raise NotFound("no such view is served", fix=suggest_name(view_name, [view.name for view in views.views]))
@@ -177,7 +176,6 @@ class PredictionService:
                 (view,), dict(zip(view.keys, entity_keys, strict=True)), await self._load_token_domains(views)
             )
             live, rows = await self._online.read_rows(views, row_keys)
-            self._online.require_current_definition(view, live)
             return await self._run_in_thread(
                 self._build_feature_lookup, view, live, {view_name: rows[0]}, principal, policies, started_at
             )
@@ -191,7 +189,7 @@ class PredictionService:
         """Describe a model: required keys, live release, and age of its features."""
         served = await self._get_release(model)
         self._authorize(principal, "predict", PolicyResource(f"model:{model}"))
-        live = await self._online.read_live_marker()
+        live, _ = await self._online.read_rows(served.views, [])
         freshness, age_seconds = freshness_state(
             {view.name: _PLACEHOLDER_ROW for view in served.views_used},
             served.views_used,

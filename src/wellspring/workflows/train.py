@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError
@@ -15,7 +16,7 @@ from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.workflows.ingest import WorkflowProgress
-from wellspring.workflows.transform import latest_built_edition, load_project_views
+from wellspring.workflows.transform import find_edition_transform, latest_built_edition, load_edition_views
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,13 +35,12 @@ def train_model(
     """
     platform.sequencer.integrate()
     model = definition_process.read_model_definition(_models_folder(platform), model_name, platform.project_code)
-    feature_views = load_project_views(platform)
     edition = latest_built_edition(platform)
     live_release = models.releases.release_store.get_live(model.name)
     try:
         return train.train_candidate(
             model,
-            train.TrainingData(feature_views, TrainingSource(platform.lake, platform.query_engine), edition),
+            _open_training_data(platform, edition.id),
             train.TrainingInputs(
                 source_digests=definition.digest_training_sources(platform.project, model_name),
                 contracts=_contract_refs(platform, edition),
@@ -67,17 +67,23 @@ def reproduce_run(
         return train.reproduce_run(
             run_id,
             definition_process.read_model_definition(_models_folder(platform), model_name, platform.project_code),
-            lambda edition_id: train.TrainingData(
-                load_project_views(platform),
-                TrainingSource(platform.lake, platform.query_engine),
-                _get_edition(platform, edition_id),
-            ),
+            partial(_open_training_data, platform),
             source_digests=definition.digest_training_sources(platform.project, model_name),
             ports=_training_ports(platform, models),
             progress=progress,
         )
     finally:
         platform.sequencer.integrate()
+
+
+def _open_training_data(platform: Platform, edition_id: str) -> train.TrainingData:
+    edition = _get_edition(platform, edition_id)
+    return train.TrainingData(
+        load_edition_views(platform, edition),
+        TrainingSource(platform.lake, platform.query_engine),
+        edition,
+        find_edition_transform(platform, edition),
+    )
 
 
 def _training_ports(platform: Platform, models: ModelPorts) -> train.TrainingPorts:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.bootstrap.lake_ports import open_transform_sources
 from wellspring.data.features import materialize, view_process, views
 from wellspring.data.transform import build
-from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused
+from wellspring.lake.built_tables import CODE_PROPERTY, VERSION_PROPERTY
 from wellspring.models.training.train import compute_environment_digest
 from wellspring.project import PROJECT_FILE
 from wellspring.records.features import FeatureViews
@@ -16,9 +18,20 @@ from wellspring.records.record import Frozen
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted_ingests
 from wellspring.workflows.prove import seal_stories
+from wellspring.workflows.warm_releases import (
+    NewestBuild,
+    WarmRelease,
+    list_release_features,
+    refresh_releases,
+    require_fresh,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wellspring.bootstrap import Platform, ReadPorts
+    from wellspring.data.transform.transform_sources import TransformSources
+    from wellspring.records.record import Digest
     from wellspring.stores.online.port import OnlineWriter
 
 
@@ -26,7 +39,8 @@ class TransformResult(Frozen):
     """The result of one run of `transform`.
 
     tables: the built tables, without the landed ones. newly_built: whether this run built the edition. leaks: columns
-    (`table.column`) that use future information. online_rows: number of rows by view.
+    (`table.column`) that use future information. online_rows: number of rows by view. versions: of the views. warm: the
+    warm releases, whose features were made fresh too.
     """
 
     edition: Edition
@@ -34,6 +48,8 @@ class TransformResult(Frozen):
     newly_built: bool
     leaks: tuple[str, ...]
     online_rows: dict[str, int]
+    versions: dict[str, str] = {}
+    warm: tuple[WarmRelease, ...] = ()
 
 
 def run_transform(
@@ -41,7 +57,9 @@ def run_transform(
 ) -> TransformResult:
     """Build and publish the newest landed edition, and write its newest features to the online store, if there is one.
 
-    Raises Refused before the first landed edition, and the errors of the build and of the store.
+    The features of the warm releases are built with their own transforms. Raises Refused before the
+    first landed edition, the errors of the build and of the store, and Unavailable at the end if the features of a live
+    release could not be made fresh.
     """
     recover_interrupted_ingests(platform)
     landed = platform.lake.get_edition()
@@ -50,10 +68,13 @@ def run_transform(
     # Report errors in the definitions before publishing tables that they cannot serve.
     feature_views = load_project_views(platform) if online_store is not None else None
     progress("build", 0, 1)
+    sources = open_transform_sources(platform.project)
     build_outcome = build.transform_edition(
         platform.lake,
         platform.project,
         landed,
+        build.save_transform(platform.project, sources),
+        sources=sources,
         engine=platform.query_engine,
         project_code=platform.project_code,
         step=platform.step,
@@ -62,21 +83,10 @@ def run_transform(
     platform.sequencer.integrate()
     seal_stories(platform, [build_outcome.edition.subject])
     progress("online", 0, 1)
-    row_counts: dict[str, int] = {}
+    online = _OnlineResult({}, {}, ())
     if online_store is not None and feature_views is not None:
-        # This edition is the newest: materializing it also completes all interrupted ones.
-        unfinished = materialize.unfinished_materializations(platform.ledger.index.list_entries(action="materialize"))
-        row_counts = materialize.materialize_views(
-            platform.lake,
-            feature_views,
-            build_outcome.edition,
-            online_store,
-            engine=platform.query_engine,
-            step=platform.step,
-            fence=platform.fence,
-            unfinished=unfinished,
-        )
-        platform.sequencer.integrate()
+        bound = save_bound_views(platform, feature_views, build_outcome.versions)
+        online = _write_online(platform, online_store, NewestBuild(landed, build_outcome.edition, bound), sources)
     landed_tables = set(landed.tables)
     built_tables = tuple(
         table_snapshot for table_snapshot in build_outcome.edition.tables if table_snapshot not in landed_tables
@@ -86,8 +96,65 @@ def run_transform(
         tables=built_tables,
         newly_built=build_outcome.newly_built,
         leaks=build_outcome.leaks,
-        online_rows=row_counts,
+        online_rows=online.rows,
+        versions=online.versions,
+        warm=online.warm,
     )
+
+
+class _OnlineResult(NamedTuple):
+    rows: dict[str, int]
+    versions: dict[str, str]
+    warm: tuple[WarmRelease, ...]
+
+
+def _write_online(
+    platform: Platform, online_store: OnlineWriter, newest: NewestBuild, sources: TransformSources
+) -> _OnlineResult:
+    """Write the features of the newest build, then those of the warm releases."""
+    warm = list_release_features(platform)
+    # This edition is the newest: materializing it and the warm releases also completes all interrupted ones.
+    unfinished = materialize.unfinished_materializations(platform.ledger.index.list_entries(action="materialize"))
+    row_counts = materialize.materialize_views(
+        platform.lake,
+        newest.views,
+        newest.edition,
+        online_store,
+        engine=platform.query_engine,
+        step=platform.step,
+        fence=platform.fence,
+        warm=[view for features in warm for view in features.versions],
+    )
+    platform.sequencer.integrate()
+    refreshed = refresh_releases(platform, online_store, newest, warm, sources)
+    materialize.complete_unfinished(unfinished, newest.edition, step=platform.step)
+    platform.sequencer.integrate()
+    require_fresh(platform, refreshed)
+    return _OnlineResult(row_counts, {view.name: view.version for view in newest.views.views}, refreshed)
+
+
+def save_bound_views(
+    platform: Platform, feature_views: FeatureViews, table_versions: Mapping[str, Digest]
+) -> FeatureViews:
+    """Bind views to the tables of a build, and store them: releases refer to them by digest."""
+    bound = views.bind_view_versions(feature_views, table_versions)
+    views.save_views(bound, platform.project.lake_dir / "views")
+    return bound
+
+
+def load_edition_views(platform: Platform, edition: Edition) -> FeatureViews:
+    """Return the project's feature views, bound to the tables of a built edition."""
+    properties = platform.lake.built_tables.snapshot_properties(edition)
+    versions = {table: values.get(VERSION_PROPERTY, "") for table, values in properties.items()}
+    return save_bound_views(platform, load_project_views(platform), versions)
+
+
+def find_edition_transform(platform: Platform, edition: Edition) -> Digest:
+    """Return the digest of the dbt project that built an edition. Raises CorruptedError if no table names it."""
+    for values in platform.lake.built_tables.snapshot_properties(edition).values():
+        if transform := values.get(CODE_PROPERTY):
+            return transform
+    raise CorruptedError(f"the tables of {edition.subject} do not name their dbt project", fix="build it again")
 
 
 def load_project_views(platform: Platform) -> FeatureViews:

@@ -251,4 +251,6 @@ def test_a_job_and_an_answer_are_one_line_of_json():
         "problems": [],
         "passed_tests": 0,
         "warned_tests": [],
+        "models": [],
+        "has_hooks": False,
     }

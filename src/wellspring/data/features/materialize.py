@@ -2,8 +2,7 @@
 
 Repeating it changes nothing. The store compares versions row by row, so an older edition never replaces newer rows.
 The marker of the live edition moves last, so a prediction never names an incomplete edition. During the write,
-predictions use rows of both editions: therefore, before the first row is written, the intent is recorded and the marker
-names the new definitions.
+predictions use rows of both editions: therefore the intent is recorded before the first row is written.
 """
 
 from __future__ import annotations
@@ -46,16 +45,20 @@ def materialize_views(
     engine: QueryEngine,
     step: Recorder,
     fence: WriteFence,
-    unfinished: Iterable[Entry] = (),
+    warm: Iterable[FeatureViewSpec] = (),
+    newest: bool = True,
     verify_all: bool = False,
 ) -> dict[str, int]:
     """Write every view of a built edition to the online store and return the number of rows by view; idempotent.
 
-    unfinished: interrupted intents of this edition or older ones (see `unfinished_materializations`); they are
-    completed at the end. verify_all: read back every row instead of a sample of 200 per view. Raises Refused for an
-    edition that is not built, ProjectError when its tables do not match the views, CorruptedError when a row read back
-    differs.
+    views: with its digest, which may be that of a larger set of which these are used. warm: other versions whose rows
+    stay in the store. newest: see `OnlineWriter.set_live`. verify_all: read back every row instead of a sample of 200
+    per view. Raises Refused for an edition that is not built, ProjectError when its tables do not match the views,
+    CorruptedError when a row read back differs.
     """
+    warm_by_name: dict[str, list[FeatureViewSpec]] = {}
+    for warm_view in warm:
+        warm_by_name.setdefault(warm_view.name, []).append(warm_view)
     if edition.level != "built":
         raise Refused(f"{edition.subject} is {edition.level}, not built", fix="run `wellspring transform` first")
     tables = {
@@ -72,11 +75,13 @@ def materialize_views(
     digests: dict[str, JsonValue] = {}
     superseded_counts: dict[str, int] = {}
     with step("materialize", edition.subject, inputs=input_refs, intent=True) as act:
-        with fence.fence_writes("online"):
-            online_store.begin_write(views.digest)
         for view in views.views:
             rows = point_in_time.latest_rows(view, tables[view.table], engine=engine)
-            superseded_counts[view.name] = online_store.write_rows(view, rows, edition).superseded_rows
+            with fence.fence_writes("online"):
+                # A process that was paused longer than its lease stops here; rows of an older edition change nothing.
+                pass
+            written = online_store.write_rows(view, rows, edition, warm=warm_by_name.get(view.name, ()))
+            superseded_counts[view.name] = written.superseded_rows
             step.crash_point("materialize.view:written")
             verify_online_rows(
                 view,
@@ -90,7 +95,7 @@ def materialize_views(
             digests[view.name] = table_hash.hash_rows(rows)
         cutoff = knowledge_cutoff(lake, edition)
         with fence.fence_writes("online"):
-            is_live = online_store.set_live(edition, as_of=cutoff, views=views.digest)
+            is_live = online_store.set_live(edition, as_of=cutoff, views=views.digest, newest=newest)
         step.crash_point("materialize.live:set")
         act.add_facts(
             rows={**row_counts},
@@ -98,12 +103,17 @@ def materialize_views(
             superseded_rows={**superseded_counts},
             as_of=format_instant(cutoff),
             live=is_live,
+            versions={view.name: view.version for view in views.views},
         )
+    return row_counts
+
+
+def complete_unfinished(unfinished: Iterable[Entry], edition: Edition, *, step: Recorder) -> None:
+    """Complete interrupted intents after a later materialization, also of the warm releases. edition: the newest."""
     for intent in unfinished:
         step.complete_after_crash(
             intent.action, intent.subject, intent.id, facts={"finished_by": edition.subject, "recovered": True}
         )
-    return row_counts
 
 
 def unfinished_materializations(indexed_entries: Iterable[IndexedEntry]) -> list[Entry]:

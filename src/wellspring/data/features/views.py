@@ -24,6 +24,7 @@ from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, Fea
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
 from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.stores.online.feast_codec import digest_definition
 from wellspring.stores.records import RecordKind, RecordStore
 from wellspring_verify import canonical
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
 
 _NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_VERSION_DIGITS = 12
 _FEATURE_TYPES = {"Int64": "int64", "Float64": "float64", "Bool": "bool", "String": "string"}
 # The Feast objects that a definitions file may contain.
 _SUPPORTED_KINDS = {"Entity", "FeatureView", "FeatureService", "FileSource", "Field"}
@@ -70,6 +72,25 @@ def build_views(project_name: str, views: Iterable[FeatureViewSpec]) -> FeatureV
         project=project_name, views=tuple(sorted(views, key=lambda view: view.name)), digest=""
     )
     return without_digest.model_copy(update={"digest": hashlib.sha256(_encode_views(without_digest)).hexdigest()})
+
+
+def bind_view_versions(views: FeatureViews, table_versions: Mapping[str, Digest]) -> FeatureViews:
+    """Give each view its version: of its definition, and of the SQL that its table is built with.
+
+    table_versions: of the built tables, by name (see `compute_table_versions`); a view of another table gets none.
+    """
+    bound = [
+        view.model_copy(update={"version": _compute_version(view, table_versions[view.table])})
+        if table_versions.get(view.table)
+        else view
+        for view in views.views
+    ]
+    return build_views(views.project, bound)
+
+
+def _compute_version(view: FeatureViewSpec, table_version: Digest) -> str:
+    content = digest_definition(view) + bytes.fromhex(table_version)
+    return hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
 
 
 def _encode_views(views: FeatureViews) -> bytes:
@@ -172,7 +193,7 @@ def open_feast_store(
     }
     feast_views = [
         FeatureView(
-            name=view.name,
+            name=view.online_name,
             entities=[entities[key] for key in view.keys],
             ttl=timedelta(0),
             schema=[

@@ -56,7 +56,7 @@ def _find_protected(words: Sequence[str], position: int, protected: Collection[s
 def _measure_shape(
     words: Sequence[str], position: int, columns: Collection[str], orderable: Collection[str]
 ) -> tuple[int, int]:
-    """Return where the shape begins that reads the column at a position, and where it ends; equal if it has no shape."""
+    """Return where the shape begins that reads the column at a position, and where it ends; equal without one."""
     following = words[position + 1 : position + 6]
     if following[:2] == ["is", "null"]:
         return position, position + 3

@@ -14,15 +14,18 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, list_runs
 from wellspring.data.transform.leakage import choose_audit_instants, find_leaks, known_since_columns
-from wellspring.data.transform.source_digest import code_digest
+from wellspring.data.transform.table_versions import compute_table_versions
+from wellspring.data.transform.transform_sources import TransformSources
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable, package_missing
 from wellspring.lake import editions
+from wellspring.lake.built_tables import CODE_PROPERTY, NEWEST, PURPOSE_PROPERTY, VERSION_PROPERTY, WARM
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.query.port import DbtRun, DbtSource
 from wellspring.records.lake import Edition
@@ -47,50 +50,68 @@ YEAR_BOUNDS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 class BuildOutcome(NamedTuple):
-    """A built edition, its leaked columns (`table.column`), and whether this call built it."""
+    """A built edition, its leaked columns (`table.column`), whether this call built it, and the tables' versions."""
 
     edition: Edition
     leaks: tuple[str, ...]
     newly_built: bool
+    versions: Mapping[str, Digest] = MappingProxyType({})
 
 
-def transform_edition(
-    lake: Lake,
-    project: Project,
-    landed: Edition,
-    *,
-    engine: QueryEngine,
-    project_code: ProjectCode,
-    step: Recorder,
-) -> BuildOutcome:
-    """Build a landed edition and publish the result; the same edition, code and tools change nothing.
+class Transform(NamedTuple):
+    """The dbt project of a build. digest: of its source files; is_newest: False for that of an earlier release."""
 
-    Leaks do not fail the build: the gate refuses models that use a leaked column. Raises ProjectError for a dbt project
-    that does not run, Refused when its tests fail or when a newer landed edition was already built.
-    """
-    if landed.level != "landed":
-        raise Refused(f"edition {landed.id} is a built edition", fix="build from a landed edition")
+    digest: Digest
+    is_newest: bool = True
+
+
+def save_transform(project: Project, sources: TransformSources) -> Transform:
+    """Keep the project's own dbt project as it is on disk, and return it. Raises ProjectError without one."""
     folder = project.source_paths.get("dbt")
     if folder is None or not (folder / "dbt_project.yml").is_file():
         raise ProjectError(
             f"{project.root / PROJECT_FILE} does not name a dbt project",
             fix="add a [dbt] section, and dbt_project.yml in its folder",
         )
+    return Transform(sources.save(folder))
+
+
+def transform_edition(
+    lake: Lake,
+    project: Project,
+    landed: Edition,
+    transform: Transform,
+    *,
+    sources: TransformSources,
+    engine: QueryEngine,
+    project_code: ProjectCode,
+    step: Recorder,
+) -> BuildOutcome:
+    """Build a landed edition and publish the result; the same edition, code and tools change nothing.
+
+    sources: where the code of the transform is kept. Leaks do not fail the build: the gate refuses models that use a
+    leaked column. Raises ProjectError for a dbt project that does not run, Refused when its tests fail or when a newer
+    landed edition was already built.
+    """
+    if landed.level != "landed":
+        raise Refused(f"edition {landed.id} is a built edition", fix="build from a landed edition")
     backend = _require_backend(engine)
-    code, tools = code_digest(folder), _tool_versions(engine)
-    if unchanged := _current_build(lake, landed, code, tools):
+    code, tools = transform.digest, _tool_versions(engine)
+    if unchanged := _current_build(lake, landed, transform, tools):
         return unchanged
-    _refuse_older_edition(lake, landed)
+    if transform.is_newest:
+        _refuse_older_edition(lake, landed)
     inputs = [
         Ref(name=landed.subject, digest=editions.edition_digest(landed)),
         Ref(name=f"dbt:{project.name}", digest=code),
     ]
-    with project_code.open_folder("dbt") as scratch:
+    with project_code.open_folder("source") as folder, project_code.open_folder("dbt") as scratch:
+        sources.restore(code, folder)
         with step("transform", f"dbt:{project.name}", inputs=inputs) as act:
             landed_tables = {table.table: lake.open_table(landed, table.table) for table in landed.tables}
             audit_instants = choose_audit_instants(landed_tables, engine)
             runs = list_runs(scratch, audit_instants)
-            sources = _prepare_sources(landed_tables, scratch, backend)
+            dbt_sources = _prepare_sources(landed_tables, scratch, backend)
             build_result = _require_success(
                 run_build_process(
                     BuildJob(
@@ -98,12 +119,12 @@ def transform_edition(
                         engine_options=project.query.options,
                         project_dir=str(folder),
                         scratch_dir=str(scratch),
-                        sources=sources,
+                        sources=dbt_sources,
                         audit_instants=audit_instants,
                     ),
                     project_code,
                     readable=tuple(
-                        path for source in sources.values() for path in backend.list_source_files(source.location)
+                        path for source in dbt_sources.values() for path in backend.list_source_files(source.location)
                     ),
                     trace=act.trace,
                 ),
@@ -124,9 +145,24 @@ def transform_edition(
                 tools=tools,
             )
             act.add_facts(audit_instants=list[JsonValue](audit_instants), leaks=list[JsonValue](leaks), audited=audited)
-        properties = {"landed": landed.id, "code": code, "tools": tools, "leaks": ",".join(leaks)}
+        versions = compute_table_versions(
+            build_result.models,
+            {table.name: table.model for table in build_result.tables},
+            backend.normalize_sql,
+            hooks=code if build_result.has_hooks else None,
+        )
+        purpose = NEWEST if transform.is_newest else WARM
+        properties = {
+            "landed": landed.id, CODE_PROPERTY: code, "tools": tools, "leaks": ",".join(leaks),
+            PURPOSE_PROPERTY: purpose,
+        }  # fmt: skip
         written = [
-            lake.built_tables.write_table(table.name, tables[table.name], _sort_columns(table), properties)
+            lake.built_tables.write_table(
+                table.name,
+                tables[table.name],
+                _sort_columns(table),
+                {**properties, VERSION_PROPERTY: versions[table.name]},
+            )
             for table in build_result.tables
         ]
     edition = editions.build_edition(
@@ -138,9 +174,11 @@ def transform_edition(
         known_since=lake.clock.now(),
     )
     outputs = [ref for _, ref in written]
-    facts: dict[str, JsonValue] = {"leaks": list[JsonValue](leaks), "audited": audited}
+    facts: dict[str, JsonValue] = {
+        "leaks": list[JsonValue](leaks), "audited": audited, PURPOSE_PROPERTY: purpose, "versions": {**versions},
+    }  # fmt: skip
     lake.built_tables.publish(edition, inputs=inputs, outputs=outputs, facts=facts, step=step)
-    return BuildOutcome(edition, leaks, True)
+    return BuildOutcome(edition, leaks, True, versions)
 
 
 def run_build_process(
@@ -200,18 +238,26 @@ def _tool_versions(engine: QueryEngine) -> str:
     return ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
 
 
-def _current_build(lake: Lake, landed: Edition, code: Digest, tools: str) -> BuildOutcome | None:
-    """Return the current built edition if it was built from this edition, code and tools; None otherwise."""
-    current = lake.get_edition(level="built")
+def _current_build(lake: Lake, landed: Edition, transform: Transform, tools: str) -> BuildOutcome | None:
+    """Return the edition that was built last from this edition, code and tools, or None.
+
+    For the newest transform it must be the one that readers get: code that was put back is built again.
+    """
+    code = transform.digest
+    current = lake.get_edition(level="built") if transform.is_newest else lake.built_tables.find_build(landed, code)
     if current is None or current.parent != landed.id:
         return None
-    properties = lake.built_tables.snapshot_properties(current).values()
-    if not properties or any((values.get("code"), values.get("tools")) != (code, tools) for values in properties):
+    tables = lake.built_tables.snapshot_properties(current)
+    properties = tables.values()
+    if not properties or any(
+        (values.get(CODE_PROPERTY), values.get("tools")) != (code, tools) for values in properties
+    ):
         return None
     leaks = sorted(
         {leak for table_properties in properties for leak in table_properties.get("leaks", "").split(",") if leak}
     )
-    return BuildOutcome(current, tuple(leaks), False)
+    versions = {name: values.get(VERSION_PROPERTY, "") for name, values in tables.items()}
+    return BuildOutcome(current, tuple(leaks), False, versions)
 
 
 def _refuse_older_edition(lake: Lake, landed: Edition) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue
 
 from wellspring.data.transform.source_digest import is_source_file
+from wellspring.data.transform.table_versions import CompiledModel
 from wellspring.errors import Unavailable
 from wellspring.query.port import FULL_RUN, LANDED_SCHEMA, DbtBackend, DbtDialect, DbtRun, DbtSource
 from wellspring.query.registry import open_query_engine
@@ -51,9 +52,13 @@ class BuildJob(Frozen):
 
 
 class ExportedTable(Frozen):
-    """A built table, exported by each run. name: also of its file. keys: the key columns from its `meta`."""
+    """A built table, exported by each run. name: also of its file. keys: the key columns from its `meta`.
+
+    model: dbt's unique id of its model.
+    """
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=200)
+    model: str = ""
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     rows: int
@@ -73,12 +78,15 @@ class BuildResult(Frozen):
     """The result of a job: tables, or problems; with problems the tables are invalid.
 
     passed_tests: number of passed tests. warned_tests: failed tests of severity `warn`, which do not fail the build.
+    models: as they were compiled for the full run. has_hooks: whether the project has hooks or operations.
     """
 
     tables: tuple[ExportedTable, ...] = ()
     problems: tuple[BuildProblem, ...] = ()
     passed_tests: int = 0
     warned_tests: tuple[str, ...] = ()
+    models: tuple[CompiledModel, ...] = ()
+    has_hooks: bool = False
 
 
 def run_build(job: BuildJob) -> BuildResult:
@@ -111,6 +119,8 @@ def run_build(job: BuildJob) -> BuildResult:
                 tables=tuple(written),
                 passed_tests=sum(1 for test in tests if test.status == "pass"),
                 warned_tests=tuple(sorted(test.node.name for test in tests if test.status == "warn")),
+                models=_list_compiled(parsed.result, dbt_result.result.results),
+                has_hooks=_has_hooks(parsed.result),
             )
     return build_result
 
@@ -166,7 +176,22 @@ def _export_table(node: Any, run: DbtRun, backend: DbtBackend) -> ExportedTable:
     columns = tuple(node.columns)
     sort_columns = [*keys, *(name for name in ("known_since", "sequence") if name in columns)]
     rows = backend.export_table(node.relation_name, node.name, run, sort_columns)
-    return ExportedTable(name=node.name, keys=keys, columns=columns, rows=rows)
+    return ExportedTable(name=node.name, model=node.unique_id, keys=keys, columns=columns, rows=rows)
+
+
+def _list_compiled(manifest: Any, results: Any) -> tuple[CompiledModel, ...]:
+    """List the models with the SQL that was run."""
+    compiled = {node_result.node.unique_id: node_result.node.compiled_code or "" for node_result in results}
+    return tuple(
+        CompiledModel(name=node.unique_id, sql=compiled.get(node.unique_id, ""), upstream=node.depends_on.nodes)
+        for node in _enabled_models(manifest)
+    )
+
+
+def _has_hooks(manifest: Any) -> bool:
+    nodes = manifest.nodes.values()
+    hooks = [getattr(node.config, name, ()) for node in nodes for name in ("pre_hook", "post_hook")]
+    return any(hooks) or any(node.resource_type == "operation" for node in nodes)
 
 
 def _project_problem(message: str) -> BuildProblem:
@@ -362,7 +387,7 @@ def import_libraries() -> None:
 
 
 def run_request(request: bytes) -> bytes:
-    """Run the job of a request, a `BuildJob` as JSON, and return the `BuildResult` as JSON."""
+    """Run a `BuildJob` as JSON, and return the `BuildResult` as JSON."""
     _use_thread_locks()
     return run_build(BuildJob.model_validate_json(request)).model_dump_json().encode()
 

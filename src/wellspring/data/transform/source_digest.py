@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from wellspring.records.record import Digest
@@ -20,11 +21,20 @@ def is_source_file(path: Path, folder: Path) -> bool:
     )
 
 
+def list_source_files(folder: Path) -> list[Path]:
+    """List the source files below a folder, sorted."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_source_file(path, folder)]
+
+
+def encode_listing(digests: Mapping[str, Digest]) -> bytes:
+    """Encode the digests of files by path, as canonical JSON."""
+    return canonical.dumps_canonical(dict(digests))
+
+
 def code_digest(folder: Path) -> Digest:
     """Hash the source files of a folder: SHA-256 of the canonical JSON of {path: SHA-256 of the file}."""
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and is_source_file(path, folder)
+        for path in list_source_files(folder)
     }
-    return hashlib.sha256(canonical.dumps_canonical(files)).hexdigest()
+    return hashlib.sha256(encode_listing(files)).hexdigest()

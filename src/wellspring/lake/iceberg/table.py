@@ -115,10 +115,7 @@ class IcebergTable:
         """Make a whole-table snapshot current and tag it so that it never expires; idempotent."""
         if self.branch_head(MAIN_BRANCH) == snapshot_id == self.branch_head(tag):
             return
-        if not self.has_snapshot(snapshot_id):
-            raise CorruptedError(
-                f"snapshot {snapshot_id} of {self.name} is missing", fix="stop; restore the lake from a copy"
-            )
+        self._require_snapshot(snapshot_id)
         change = self.iceberg.manage_snapshots().set_current_snapshot(snapshot_id=snapshot_id)
         if self.branch_head(tag) is None:
             change = change.create_tag(snapshot_id, tag)
@@ -126,6 +123,23 @@ class IcebergTable:
             change = change.remove_branch(AUDIT_BRANCH)
         with translate_write_conflicts(self.name):
             change.commit()
+
+    def keep_snapshot(self, snapshot_id: int, tag: str) -> None:
+        """Tag a whole-table snapshot so that it never expires, and leave main; idempotent."""
+        if self.branch_head(tag) == snapshot_id:
+            return
+        self._require_snapshot(snapshot_id)
+        change = self.iceberg.manage_snapshots().create_tag(snapshot_id, tag)
+        if self.branch_head(AUDIT_BRANCH) == snapshot_id:
+            change = change.remove_branch(AUDIT_BRANCH)
+        with translate_write_conflicts(self.name):
+            change.commit()
+
+    def _require_snapshot(self, snapshot_id: int) -> None:
+        if not self.has_snapshot(snapshot_id):
+            raise CorruptedError(
+                f"snapshot {snapshot_id} of {self.name} is missing", fix="stop; restore the lake from a copy"
+            )
 
     def append_rows(
         self,

@@ -83,6 +83,7 @@ def build_release(candidate: Candidate, artifact: ModelArtifact, policy_digest: 
         candidate=candidate.id,
         artifact=artifact.digest,
         views=candidate.views,
+        transform=candidate.transform,
         preprocessing=hashlib.sha256(artifact.spec.encode()).hexdigest(),
         decision_rule=artifact.spec.decision_rule,
         edition=candidate.edition,

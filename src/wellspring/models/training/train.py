@@ -95,11 +95,12 @@ class TrainingInputs(NamedTuple):
 
 
 class TrainingData(NamedTuple):
-    """What a model is trained on: features of a built edition."""
+    """What a model is trained on: features of a built edition. transform: digest of the edition's dbt project."""
 
     views: FeatureViews
     source: TrainingSource
     edition: Edition
+    transform: Digest = ""
 
 
 class TrainingPorts(NamedTuple):
@@ -139,7 +140,7 @@ def train_candidate(
     progress("join", 0, 1)
     champion_artifact = None if champion is None else model_store.read_artifact(champion.artifact)
     extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
-    training_set = build_training_set(model, *data, extra_features=extra_features)
+    training_set = build_training_set(model, views, data.source, edition, extra_features=extra_features)
     inputs = training_set.inputs()
     _require_pass(
         gate.check_target_leakage(model.subject, model.name, evaluate.detect_target_leakage(training_set, inputs)),
@@ -187,9 +188,9 @@ def train_candidate(
                     id="", tenant=edition.tenant, known_since=ports.clock.now(), model=model.name, run=run,
                     task=model.task.name, estimator=model.estimator.name,
                     git_commit=training_inputs.revision.commit, git_dirty=training_inputs.revision.dirty,
-                    edition=edition.id, artifact=artifact_digest, views=views.digest, code=code_ref.digest or "",
-                    environment=environment_ref.digest or "", contracts=training_inputs.contracts,
-                    scores=evaluation.report, verdict=verdict,
+                    edition=edition.id, artifact=artifact_digest, views=views.digest, transform=data.transform,
+                    code=code_ref.digest or "", environment=environment_ref.digest or "",
+                    contracts=training_inputs.contracts, scores=evaluation.report, verdict=verdict,
                 )
             )  # fmt: skip
             progress("record", 0, 1)
@@ -214,7 +215,6 @@ def reproduce_run(
     """Train a run again and return the digests of its files, which must be the same.
 
     open_data: opens the data of an edition by its id. source_digests: of the code as it is now.
-
     Raises Refused, naming the files, when the code or the installed packages changed; CorruptedError when a byte
     differs.
     """
@@ -238,7 +238,7 @@ def reproduce_run(
         run_record.tags.get("ws.artifact", ""), paths=ports.model_store.paths, key=ports.model_store.key
     )
     with ports.step("reproduce", f"run:{run}", inputs=[Ref(name=f"run:{run}")]) as act:
-        training_set = build_training_set(model, *open_data(run_record.params["edition"]))
+        training_set = build_training_set(model, *open_data(run_record.params["edition"])[:3])
         trained_model = fit_model(
             training_set, progress=progress, hyperparameters=json.loads(run_record.params["hyperparameters"])
         )

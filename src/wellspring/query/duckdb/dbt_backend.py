@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import JsonValue
 
 from wellspring.query.duckdb import dbt_plugin
+from wellspring.query.duckdb.normalized_sql import normalize_select
 from wellspring.query.port import BUILT_SCHEMA, LANDED_SCHEMA, DbtDialect, DbtRun, DbtSource
 from wellspring.records.tables import ParquetTable
 
@@ -89,6 +90,10 @@ class DuckDbDbtBackend:
 
         path = self._export_path(name, run)
         return ParquetTable(name, (path,), pq.read_schema(path))
+
+    def normalize_sql(self, sql: str) -> str:
+        """Return the parse tree of a SELECT as JSON."""
+        return normalize_select(sql)
 
     def _run_folder(self, run: DbtRun) -> Path:
         return run.scratch / run.name

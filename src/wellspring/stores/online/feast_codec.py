@@ -19,7 +19,7 @@ from wellspring.errors import CorruptedError
 from wellspring.records.features import FeatureRow, FeatureViewSpec
 from wellspring.records.instants import from_epoch_micros, to_epoch_micros
 from wellspring.records.tokens import TOKEN_PATTERN
-from wellspring.stores.online.port import DefinitionChanged, token_required
+from wellspring.stores.online.port import token_required
 from wellspring_verify import canonical
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ class RowCodec:
         self._prefix = struct.pack("<I", len(view.keys)) + names
         self._suffix = namespace.encode()
         feature_fields = [
-            struct.pack("<I", murmur3_hash(f"{view.name}:{feature.name}".encode())) for feature in view.features
+            struct.pack("<I", murmur3_hash(f"{view.online_name}:{feature.name}".encode())) for feature in view.features
         ]
-        self.version_field = f"_ws:{view.name}".encode()
-        self.fields: tuple[bytes, ...] = (*feature_fields, f"_ts:{view.name}".encode(), self.version_field)
+        self.version_field = f"_ws:{view.online_name}".encode()
+        self.fields: tuple[bytes, ...] = (*feature_fields, f"_ts:{view.online_name}".encode(), self.version_field)
         self._decoders = [(feature.name, _DECODERS[feature.type]) for feature in view.features]
         self._pack_lengths = struct.Struct(f">{len(self.fields)}I").pack
 
@@ -146,20 +146,15 @@ class RowCodec:
     def decode_row(self, key: tuple[str, ...], reply: Sequence[bytes | None]) -> FeatureRow | None:
         """Decode the fields of one hash; None if the row is missing.
 
-        Raises CorruptedError unless a materialization wrote exactly this row for this key, DefinitionChanged for a row
-        with another definition of the view.
+        Raises CorruptedError unless a materialization wrote exactly this row for this key with this definition.
         """
         raw_version = reply[-1]
         if raw_version is None:
             return None
         if len(raw_version) != _VERSION_STRUCT.size + _DEFINITION_BYTES + _SEAL_BYTES:
             raise CorruptedError("a row of the online store has an invalid version field", fix=_REBUILD_HINT)
-        if not self.has_definition(raw_version):
-            raise DefinitionChanged(
-                f"a row of {self.view.name} has another definition of the view", fix="retry when its new row is online"
-            )
         written = [value for value in reply[:-1] if value is not None]
-        if not self.is_sealed(self.encode_checked_key(key), reply):
+        if not self.has_definition(raw_version) or not self.is_sealed(self.encode_checked_key(key), reply):
             raise CorruptedError(
                 f"a row of {self.view.name} in the online store is not one that a materialization wrote for its key",
                 fix=_REBUILD_HINT,

@@ -1,7 +1,8 @@
 """Define the online store: the latest row of each entity, written in bulk, read within milliseconds.
 
-Of two rows of one entity the one with the greater (known_since, sequence) stays, whatever the order of writing; on a
-tie the one of the edition published later. Keys are tokens. tests/ports/test_online.py states the behavior.
+Of two rows of one entity in one version of a view the one with the greater (known_since, sequence) stays, whatever the
+order of writing; on a tie the one of the edition published later. Rows of two versions of a view are stored apart, so
+the definition of a stored row never changes. Keys are tokens. tests/ports/test_online.py states the behavior.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from wellspring.errors import Refused, Unavailable
+from wellspring.errors import Refused
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition
 from wellspring.records.record import Digest
@@ -34,29 +35,27 @@ class WriteResult(NamedTuple):
 
 
 class LiveMarker(NamedTuple):
-    """The edition that was last materialized completely. as_of: its knowledge cutoff; views: digest of the views.
+    """The edition that was last materialized completely with one set of views: views, its digest.
 
-    pending_views: digests of the views of later, incomplete writes; a row may already have one of these definitions.
+    as_of: the knowledge cutoff of the edition.
     """
 
     edition: str
     as_of: datetime
     views: Digest
-    pending_views: tuple[Digest, ...] = ()
-
-
-class DefinitionChanged(Unavailable):
-    """A row was written with another definition of its view, and can be checked only by a reader of that one."""
 
 
 class OnlineWriter(Protocol):
     """Write and read the rows of one project. Each method raises Unavailable while the store does not respond."""
 
-    def write_rows(self, view: FeatureViewSpec, rows: pa.Table, edition: Edition) -> WriteResult:
+    def write_rows(
+        self, view: FeatureViewSpec, rows: pa.Table, edition: Edition, *, warm: Sequence[FeatureViewSpec] = ()
+    ) -> WriteResult:
         """Write rows of a view, except those for which the store has newer ones.
 
-        rows: the view's keys, features, known_since and sequence. A repeated write changes nothing. Raises Refused for
-        a key that is not a token, before any write.
+        rows: the view's keys, features, known_since and sequence. warm: other versions of the view whose rows stay; a
+        written row removes those of all other versions. A repeated write changes nothing. Raises Refused for a key that
+        is not a token, before any write.
         """
         ...
 
@@ -67,21 +66,19 @@ class OnlineWriter(Protocol):
     def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
         """Return the rows of many entities, in the order of `keys`; None for a missing or incomplete row.
 
-        None also for a row with another definition of the view, in a store that cannot check it. Raises CorruptedError
-        for a row that no materialization wrote for its key.
+        Raises CorruptedError for a row that no materialization wrote for its key.
         """
         ...
 
-    def begin_write(self, views: Digest) -> None:
-        """Record the view definition of the rows that follow; `set_live` ends the write."""
+    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest, newest: bool = True) -> bool:
+        """Set the live edition of a set of views; return False and change nothing if a later edition is live.
+
+        newest: whether it is also the edition that queries read which name no release.
+        """
         ...
 
-    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
-        """Set the live edition; return False and change nothing if a later edition is live."""
-        ...
-
-    def get_live(self) -> LiveMarker | None:
-        """Return the marker of the live edition, or None before the first."""
+    def get_live(self, views: Digest | None = None) -> LiveMarker | None:
+        """Return the marker of the live edition of a set of views, or without one the newest; None before the first."""
         ...
 
     def close(self) -> None:
@@ -96,18 +93,18 @@ class OnlineReader(Protocol):
         """Return the rows of (view, key) pairs in one round trip; None for a missing row.
 
         Raises NotFound for an unknown view, Refused for a key that is not a token, Unavailable after the deadline,
-        CorruptedError for a row that no materialization wrote for its key, DefinitionChanged.
+        CorruptedError for a row that no materialization wrote for its key.
         """
         ...
 
     async def get_with_marker(
         self, keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
-        """Return the marker of the live edition and the rows, in one round trip."""
+        """Return the marker of the live edition of the reader's views and the rows, in one round trip."""
         ...
 
     async def get_live(self) -> LiveMarker | None:
-        """Return the marker of the live edition, or None before the first."""
+        """Return the newest marker, whatever its views, or None before the first."""
         ...
 
     async def close(self) -> None:
@@ -118,7 +115,7 @@ class OnlineReader(Protocol):
 class RowCheck(NamedTuple):
     """The result of a check of all rows. rows: number of rows checked; refused: of those that a reader refuses.
 
-    is_marker_refused: whether it refuses the marker of the live edition.
+    is_marker_refused: whether it refuses a marker of a live edition.
     """
 
     rows: int

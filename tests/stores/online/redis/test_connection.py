@@ -71,7 +71,7 @@ def encode_marker(turn: int) -> bytes:
     """Reply with a marker whose edition names the turn."""
     words = (b"%d" % turn, b"0", b"0", b"v")
     fields = (*words, seal_text(ROW_KEY, marker_key(HISTORY.project).encode(), *words))
-    return b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in fields) + b"$-1\r\n"
+    return b"*5\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in fields)
 
 
 def test_the_reply_to_a_cancelled_caller_is_dropped():

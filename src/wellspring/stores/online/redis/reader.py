@@ -46,9 +46,8 @@ class RedisReader:
         self._deadline = deadline
         self._max_pending = max_pending
         self._plans = {view.name: _LookupPlan(namespace, view, login.row_key) for view in views.views}
-        self._marker_command = encode_redis_command(
-            b"HMGET", *(word.encode() for word in (marker_key(namespace), *MARKER_FIELDS))
-        )
+        self._marker_key = marker_key(namespace, views.digest)
+        self._marker_command = _encode_marker_command(self._marker_key)
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[RedisConnection] | None = None
 
@@ -62,13 +61,15 @@ class RedisReader:
     async def get_with_marker(
         self, keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
-        """Return the marker of the live edition and the rows, in one round trip."""
+        """Return the marker of the live edition of the reader's views and the rows, in one round trip."""
         replies, rows = await self._fetch_rows(keys, self._marker_command)
-        return parse_live_marker(replies[-1], self._namespace, self._login.row_key), rows
+        return parse_live_marker(self._marker_key, replies[-1], self._login.row_key), rows
 
     async def get_live(self) -> LiveMarker | None:
-        """Return the marker of the live edition, or None before the first."""
-        return (await self.get_with_marker([]))[0]
+        """Return the newest marker, whatever its views, or None before the first."""
+        key = marker_key(self._namespace)
+        (reply,) = await self._send_commands(_encode_marker_command(key), 1)
+        return parse_live_marker(key, reply, self._login.row_key)
 
     async def close(self) -> None:
         """Close the connection; pending calls raise Unavailable."""
@@ -159,6 +160,10 @@ class RedisReader:
             connected_socket.close()
             raise
         return connection
+
+
+def _encode_marker_command(key: str) -> bytes:
+    return encode_redis_command(b"HMGET", *(word.encode() for word in (key, *MARKER_FIELDS)))
 
 
 class _LookupPlan:

@@ -1,7 +1,7 @@
 """Lua scripts that the online store runs atomically."""
 
 # KEYS: one hash per row. ARGV: number of fields, number of former fields, the names of both (the version field is the
-# last field), then the values row by row. Former fields were removed from the view: the first newer row deletes them.
+# last field), then the values row by row. Former fields are those of versions of the view that are no longer kept.
 WRITE_NEWEST_ROWS = """
 local fields, former = tonumber(ARGV[1]), tonumber(ARGV[2])
 local version_field, offset, written, row, removed = ARGV[2 + fields], 2 + fields + former, 0, {}, {}
@@ -30,15 +30,6 @@ end
 return written
 """
 
-# KEYS: the marker. ARGV: digest of the views of the next rows. Digests of interrupted writers stay in the list.
-ADD_PENDING_VIEWS = """
-local current = redis.call('HGET', KEYS[1], 'pending_views') or ''
-if not string.find(current, ARGV[1], 1, true) then
-  redis.call('HSET', KEYS[1], 'pending_views', current .. ARGV[1] .. ' ')
-end
-return 1
-"""
-
 # KEYS: the marker. ARGV: edition id, time of publication, as_of, digest of the views, keyed hash of these. Times are in
 # microseconds; a Lua number holds them exactly until the year 2255.
 SET_LIVE_EDITION = """
@@ -46,6 +37,5 @@ local current = redis.call('HGET', KEYS[1], 'published')
 if current and tonumber(current) > tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'published', ARGV[2], 'as_of', ARGV[3], 'views', ARGV[4],
   'seal', ARGV[5])
-redis.call('HDEL', KEYS[1], 'pending_views')
 return 1
 """

@@ -24,7 +24,6 @@ from wellspring.records.tokens import TOKEN_PATTERN
 from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.stores.online.feast_codec import RowCodec, seal_text
 from wellspring.stores.online.port import (
-    DefinitionChanged,
     LiveMarker,
     RowCheck,
     StoreLogin,
@@ -33,7 +32,7 @@ from wellspring.stores.online.port import (
 )
 from wellspring.stores.online.redis.connection import START_HINT, error_from_reply
 from wellspring.stores.online.redis.marker import MARKER_FIELDS, marker_key, parse_live_marker
-from wellspring.stores.online.redis.scripts import ADD_PENDING_VIEWS, SET_LIVE_EDITION, WRITE_NEWEST_ROWS
+from wellspring.stores.online.redis.scripts import SET_LIVE_EDITION, WRITE_NEWEST_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,11 +78,12 @@ class RedisWriter:
         """Close the connection."""
         self._redis.close()
 
-    def write_rows(self, view: FeatureViewSpec, rows: pa.Table, edition: Edition) -> WriteResult:
+    def write_rows(
+        self, view: FeatureViewSpec, rows: pa.Table, edition: Edition, *, warm: Sequence[FeatureViewSpec] = ()
+    ) -> WriteResult:
         """Write rows of a view, except those for which the store has a greater (known_since, sequence).
 
-        rows: the view's keys, features, known_since and sequence. On a tie the later edition wins; a repeated write
-        changes nothing. Raises Refused for a key that is not a token, before any write.
+        On a tie the later edition wins. See `OnlineWriter`.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -95,7 +95,7 @@ class RedisWriter:
         codec = RowCodec(self._namespace, view, self._row_key)
         with self._map_errors(), ThreadPoolExecutor(1) as sender:
             script: Any = self._redis.script_load(WRITE_NEWEST_ROWS)
-            former_fields = self._former_fields(codec)
+            former_fields = self._former_fields(codec, warm)
             # The store processes one batch while the next is encoded.
             pending_batch: Future[list[int]] | None = None
             written = 0
@@ -122,12 +122,13 @@ class RedisWriter:
             pipeline.evalsha(script, len(keys[chunk]), *keys[chunk], *header, *values)
         return pipeline
 
-    def _former_fields(self, codec: RowCodec) -> list[bytes]:
-        """Return fields that earlier definitions of the view had; a newer row deletes them."""
+    def _former_fields(self, codec: RowCodec, warm: Sequence[FeatureViewSpec]) -> list[bytes]:
+        """Return the fields of versions of the view that are neither written nor warm; a newer row deletes them."""
         name = f"ws:fields:{self._namespace}:{codec.view.name}"
         self._redis.sadd(name, *codec.fields)
         stored_fields: Any = self._redis.smembers(name)
-        return sorted(stored_fields - set(codec.fields))
+        warm_fields = {field for view in warm for field in RowCodec(self._namespace, view).fields}
+        return sorted(stored_fields - warm_fields - set(codec.fields))
 
     def read_row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
         """Return the row of one entity, or None. Raises Refused for a key that is not a token."""
@@ -141,28 +142,27 @@ class RedisWriter:
             pipeline: Any = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.hmget(codec.encode_key(key), list(codec.fields))
-            return [_decode_row(codec, key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
+            return [codec.decode_row(key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
 
-    def begin_write(self, views: Digest) -> None:
-        """Record the view definition of the rows that follow; `set_live` ends the write."""
-        with self._map_errors():
-            self._redis.eval(ADD_PENDING_VIEWS, 1, marker_key(self._namespace), views)
-
-    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
-        """Set the live edition; return False and change nothing if a later edition is live."""
-        key = marker_key(self._namespace)
+    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest, newest: bool = True) -> bool:
+        """Set the live edition of a set of views; return False and change nothing if a later edition is live."""
         values = (edition.id, to_epoch_micros(edition.known_since), to_epoch_micros(as_of), views)
         words = [str(value).encode() for value in values]
+        is_live = False
         with self._map_errors():
-            seal = seal_text(self._row_key, key.encode(), *words)
-            reply: Any = self._redis.eval(SET_LIVE_EDITION, 1, key, *words, seal)
-        return bool(reply)
+            # The newest marker moves last: whoever reads it finds the marker of its views.
+            for key in (marker_key(self._namespace, views), *((marker_key(self._namespace),) if newest else ())):
+                seal = seal_text(self._row_key, key.encode(), *words)
+                reply: Any = self._redis.eval(SET_LIVE_EDITION, 1, key, *words, seal)
+                is_live = bool(reply)
+        return is_live
 
-    def get_live(self) -> LiveMarker | None:
-        """Return the marker of the live edition, or None before the first."""
+    def get_live(self, views: Digest | None = None) -> LiveMarker | None:
+        """Return the marker of the live edition of a set of views, or without one the newest; None before the first."""
+        key = marker_key(self._namespace, views)
         with self._map_errors():
-            reply: Any = self._redis.hmget(marker_key(self._namespace), list(MARKER_FIELDS))
-        return parse_live_marker(reply, self._namespace, self._row_key)
+            reply: Any = self._redis.hmget(key, list(MARKER_FIELDS))
+        return parse_live_marker(key, reply, self._row_key)
 
     def check_rows(self, views: Sequence[FeatureViews]) -> RowCheck:
         """Check each row of this namespace with the definition that it names."""
@@ -190,7 +190,8 @@ class RedisWriter:
                             for codec in by_field[name]
                         )
         try:
-            self.get_live()
+            for digest in (None, *(item.digest for item in views)):
+                self.get_live(digest)
         except CorruptedError:
             return RowCheck(rows, refused, is_marker_refused=True)
         return RowCheck(rows, refused, is_marker_refused=False)
@@ -209,10 +210,3 @@ class RedisWriter:
             ) from None
         except RedisError as exc:
             raise error_from_reply(exc) from None
-
-
-def _decode_row(codec: RowCodec, key: tuple[str, ...], reply: list[bytes | None]) -> FeatureRow | None:
-    try:
-        return codec.decode_row(key, reply)
-    except DefinitionChanged:
-        return None
