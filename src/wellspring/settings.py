@@ -82,10 +82,14 @@ class WitnessSettings(SettingsSection):
 
 
 class LedgerSettings(SettingsSection):
-    """[ledger]: seconds between two checkpoints of an idle log, and between two runs that pack the lines of answers."""
+    """[ledger]: seconds between two checkpoints of an idle log, and between two runs that pack the lines of answers.
+
+    key_days: after how many days the key of the log is followed by a new one; 0: never.
+    """
 
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     pack_seconds: float = Field(default=3600.0, gt=0)
+    key_days: int = Field(default=365, ge=0)
 
 
 class FeatureSettings(SettingsSection):

@@ -14,9 +14,11 @@ from typing import NamedTuple
 from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
 
 MANIFEST, SEAL, PROOFS, CHECKPOINT = "manifest.json", "seal.json", "proofs.json", "checkpoint"
+LOG_KEYS = "log-keys.json"
+"""The successions of the log's key (`log_keys`), if it has had more than one."""
 STORY_JSON, STORY_PAGE = "story.json", "story.md"
 _STORY = frozenset({STORY_JSON, STORY_PAGE})
-_UNLISTED = frozenset({MANIFEST, SEAL, PROOFS, CHECKPOINT})
+_UNLISTED = frozenset({MANIFEST, SEAL, PROOFS, CHECKPOINT, LOG_KEYS})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

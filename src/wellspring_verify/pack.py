@@ -3,7 +3,8 @@
 The signatures of the witness and the log cover `checkpoint`; `checkpoint` covers, through `proofs.json`, each file of
 `entries/` and `seal.json`; the seal covers `manifest.json`; the manifest covers every other file, or the manifests in
 `parts/` that cover it (`manifest`); `story.json` and `story.md` are rendered from the entries. Keys are never read from
-the pack: its writer could replace them.
+the pack, because its writer could replace them; only a key that the given key of the log has signed in is
+(`log_keys`, `log-keys.json`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
-from wellspring_verify import chain, merkle, notes, story
+from wellspring_verify import chain, log_keys, merkle, notes, story
 from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical
 from wellspring_verify.entries import ACTION_WRITERS, PackEntry, PackRef, parse_entry, parse_stored_entry
 from wellspring_verify.entry_signature import find_signature_fault, parse_service_keys
 from wellspring_verify.leaf import parse_leaf
 from wellspring_verify.manifest import (
     CHECKPOINT,
+    LOG_KEYS,
     MANIFEST,
     PROOFS,
     SEAL,
@@ -259,7 +261,10 @@ def _check_checkpoint(
         pack.add_finding(CHECKPOINT, "its first signature line is not by its log")
     if len(by_witness.blob) != 72:
         pack.add_finding(CHECKPOINT, "its second signature line is not by a witness")
-    for signer, signature, key in (("log", by_log, keys[0]), ("witness", by_witness, keys[1])):
+    for signer, signature, key in (
+        ("log", by_log, _find_log_key(pack, keys[0], head)),
+        ("witness", by_witness, keys[1]),
+    ):
         if key is None or notes.verify_signature_line(signature, key, note.text):
             continue
         if (signature.name, signature.key_id) != (key.name, key.key_id):
@@ -271,6 +276,19 @@ def _check_checkpoint(
         else:
             pack.add_finding(CHECKPOINT, f"the {signer}'s signature is invalid: the text or the signature was changed")
     return head
+
+
+def _find_log_key(
+    pack: PackCheck, key: notes.VerifierKey | None, head: notes.CheckpointHead
+) -> notes.VerifierKey | None:
+    """Return the key that signs for a tree of this size: the given one, or one that it signed in."""
+    if key is None or LOG_KEYS not in pack.files:
+        return key
+    try:
+        return log_keys.find_key(key, log_keys.parse_successions(key, pack.files[LOG_KEYS]), head.size)
+    except MalformedError as exc:
+        pack.add_finding(LOG_KEYS, str(exc))
+        return key
 
 
 def _check_proofs(

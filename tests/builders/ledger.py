@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,33 @@ class LocalSigner:
         return self._secret.public_key().public_bytes_raw()
 
 
+class LocalKeyVersions:
+    """The versions of the log's key in this process. retired: the first version that may still sign."""
+
+    def __init__(self) -> None:
+        self.latest = 1
+        self.retired = 1
+        self.created = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+    def open_signer(self, version: int) -> LocalSigner:
+        assert self.retired <= version <= self.latest
+        return LocalSigner(bytes([6 + version]) * 32)
+
+    def latest_version(self) -> int:
+        return self.latest
+
+    def add_version(self) -> int:
+        self.latest += 1
+        return self.latest
+
+    def retire_versions(self, before: int) -> None:
+        self.retired = before
+
+    def created_at(self, version: int) -> datetime:
+        assert version <= self.latest
+        return self.created
+
+
 class Ledger:
     """Opens or reopens everything that lies in one folder."""
 
@@ -47,6 +75,7 @@ class Ledger:
         signer: LocalSigner | None = None,
         witness: Cosigner | None = None,
         reached: Callable[[str], None] = lambda point: None,
+        key_versions: LocalKeyVersions | None = None,
     ) -> None:
         self.folder = folder
         self.reached = reached
@@ -66,6 +95,7 @@ class Ledger:
             index=self.index,
             service_keys=SERVICE_KEYS,
             crash_point=reached,
+            key_versions=key_versions,
         )
         register_log(folder / "witness", self.sequencer.verifier_key())
         self._journals: dict[str, Journal] = {}

@@ -84,7 +84,7 @@ class Killer:
             hit, problems = backups.kill_backup(self.project, name)
             self._ingest_all()
             return self._check(name, hit, started, problems)
-        words: tuple[str, ...] = ("ingest",)
+        words: tuple[str, ...] = ("ledger", "rotate-key") if name.startswith("ledger.rotate") else ("ingest",)
         if scenario == "replay":
             self.project.repair_contract()
             subject = self._for_replay.pop()

@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import projects, sockets
 from wellspring.embedded import control_socket
-from wellspring.embedded.control_socket import ControlSocket, send_request
+from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, send_request
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project
 
@@ -121,7 +121,7 @@ def test_a_request_that_is_not_an_object_gets_the_list_of_operations(project: Pr
         caller.sendall(b"[1]\n")
         result = json.loads(caller.recv(4096))
     assert result["error"]["slug"] == Refused.slug
-    assert result["error"]["fix"] == "send one of: status, stop, start, restart, enroll"
+    assert result["error"]["fix"] == REQUEST_FIX
 
 
 def test_without_a_supervisor_the_error_names_the_command(project: Project):

@@ -161,3 +161,22 @@ def test_a_pack_does_not_replace_other_files(published: ProjectFixture, tmp_path
     (out / "thesis.txt").write_text("years of work")
     assert published.run("prove", "dataset:medical_claim", "--out", out).code == 77
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_packs_verify_on_both_sides_of_a_rotation_of_the_logs_key(published: ProjectFixture, tmp_path: Path):
+    """An auditor has the keys of before: the former key has signed the new one in."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert published.run("prove", f"edition:{Shared.edition}", "--out", before).code == 0
+    rotated = published.run("ledger", "rotate-key", "--json")
+    assert rotated.code == 0, rotated.err
+    drops.broken_schema(published.outbox, lines=60, members=60, month="2027-01")
+    stopped = published.ingest(code=75)["files"]["medical_claim_2027-01.csv"]["drop"]
+    assert published.run("prove", f"drop:{stopped}", "--out", after).code == 0
+    assert not (before / "log-keys.json").exists()
+    assert [verified(pack, *keys())["outcome"] for pack in (before, after)] == [0, 0]
+    assert rotated.document["key"].split("+")[2] not in Shared.keys.read_text()
+    assert published.run("ledger", "verify").code == 0
+    assert [entry["phase"] for entry in published.list_entries("rotate_key")] == ["intent", "done"]
+    # Without the signature of the former key, nobody knows the new one.
+    (after / "log-keys.json").unlink()
+    assert verified(after, *keys())["outcome"] == 20

@@ -30,6 +30,9 @@ class SwitchedWitness:
     def verifier_key(self) -> str:
         return self._witness.verifier_key()
 
+    def add_key(self, note: bytes) -> CosignResponse:
+        return self._witness.add_key(note)
+
     def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
         self.requests += 1
         if not self.is_up:

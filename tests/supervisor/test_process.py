@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders import projects
 from wellspring.embedded import mlflow
-from wellspring.embedded.control_socket import send_request
+from wellspring.embedded.control_socket import REQUEST_FIX, send_request
 from wellspring.errors import Refused, Unavailable
 from wellspring.operations.incidents import list_recent_incidents
 from wellspring.project import Project
@@ -56,7 +56,7 @@ def test_status_lists_every_server(project: Project):
 def test_an_unknown_request_is_refused(project: Project, request_: dict[str, str]):
     with pytest.raises(Refused) as result:
         send_request(project, request_)
-    assert result.value.fix == "send one of: status, stop, start, restart, enroll"
+    assert result.value.fix == REQUEST_FIX
 
 
 def test_enrollment_before_the_servers_are_ready_is_refused():

@@ -12,6 +12,7 @@ from wellspring.runtime.process import Credential
 from wellspring.runtime.server_sockets import find_server_socket
 
 if TYPE_CHECKING:
+    from wellspring.trust.keys.port import LogKeyVersions
     from wellspring.trust.ledger.sequencer import Sequencer
 
 
@@ -20,6 +21,7 @@ class SequencerPorts(NamedTuple):
 
     ledger: LedgerAccess
     sequencer: Sequencer
+    key_versions: LogKeyVersions
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def open_sequencer(
     on_login_lost: called from another thread when OpenBao no longer accepts the login.
     """
     from wellspring.trust.identity.openbao import login_service
-    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.keys.openbao import OpenBaoKeyVersions, OpenBaoSigner
     from wellspring.trust.ledger.journal_key import read_service_keys
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.witness import RemoteWitness
@@ -45,7 +47,7 @@ def open_sequencer(
             )
         )
         ledger = stack.enter_context(open_ledger(project, request_journal_key(session, "sequencer")))
-        paths = ledger.tree.paths
+        paths, key_versions = ledger.tree.paths, OpenBaoKeyVersions(session)
         sequencer = Sequencer(
             paths=paths,
             journals=project.journals_dir,
@@ -55,5 +57,6 @@ def open_sequencer(
             index=ledger.index,
             service_keys=read_service_keys(project.state_dir),
             crash_point=ledger.step.crash_point,
+            key_versions=key_versions,
         )
-        yield SequencerPorts(ledger, sequencer)
+        yield SequencerPorts(ledger, sequencer, key_versions)

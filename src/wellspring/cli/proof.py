@@ -204,6 +204,23 @@ def pack_ledger(ctx: CliContext) -> int:
     return 0
 
 
+@ledger.command("rotate-key")
+@click.pass_obj
+def rotate_log_key(ctx: CliContext) -> int:
+    """Let a new key sign the log. The present key signs it in, so everybody's keys of this log stay valid."""
+    from wellspring.runtime.server_sockets import find_server_socket
+    from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
+
+    project = ctx.load_project()
+    sequencer = RemoteSequencer(find_server_socket(project, "sequencer"), "owner")
+    # The size after which the new key signs is that of the whole log.
+    sequencer.integrate()
+    key = sequencer.rotate_key()
+    ctx.echo(f"the log is now signed with {key}")
+    ctx.print_result({"key": key}, next_command="wellspring ledger verify")
+    return 0
+
+
 @ledger.command("tail")
 @click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="Number of entries.")
 @click.pass_obj

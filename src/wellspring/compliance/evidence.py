@@ -274,6 +274,8 @@ def write_pack(
         "proofs.json": canonical.dumps_canonical({"version": 1, "size": size, "proofs": proofs}),
         "checkpoint": checkpoint,
     }
+    if (successions := tree.read_successions()) is not None:
+        files["log-keys.json"] = successions
     _replace_folder(folder, files)
     return len(tree_indexes)
 

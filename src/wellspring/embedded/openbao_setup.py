@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 APPROLE_NAMES = ("worker", "enclave", "api", "sequencer", "dispatcher")
 WRAP_TTL_SECONDS = 60
 RENEWAL_PERIOD = "15m"
+WRAPPING_KEY_PERIOD = "2160h"
+"""How long OpenBao wraps data keys with one version of a key: 90 days."""
 
 SELF_POLICY = """
 path "auth/token/renew-self" { capabilities = ["update"] }
@@ -75,6 +77,11 @@ path "secret/data/api/*" { capabilities = ["read"] }
     + """
 path "transit/sign/ledger" { capabilities = ["update"] }
 path "transit/keys/ledger" { capabilities = ["read"] }
+path "transit/keys/ledger/rotate" { capabilities = ["update"] }
+path "transit/keys/ledger/config" {
+  capabilities = ["update"]
+  allowed_parameters = { "min_encryption_version" = [] }
+}
 """,
     # min_wrapping_ttl: OpenBao refuses to issue an unwrapped secret-id. denied_parameters: no parameter may be set.
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
@@ -154,7 +161,8 @@ class OpenBaoBootstrap:
             root.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
             root.sys.enable_auth_method("approle")
             for key in ("originals", "quarantine", "tokens"):
-                root.secrets.transit.create_key(key, key_type="aes256-gcm96")
+                # OpenBao makes a new version by itself; it unwraps with the version that wrapped.
+                root.secrets.transit.create_key(key, key_type="aes256-gcm96", auto_rotate_period=WRAPPING_KEY_PERIOD)
             for key in ("ledger", "models", *map(service_key_name, SIGNED_SERVICES)):
                 root.secrets.transit.create_key(key, key_type="ed25519")
             for name, policy in ROLE_POLICIES.items():

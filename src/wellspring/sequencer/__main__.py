@@ -17,6 +17,7 @@ from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service, stop_on_lost_login
 from wellspring.sequencer.integration import IntegrationLoop
 from wellspring.sequencer.journal_scan import JournalScan
+from wellspring.sequencer.key_rotation import KeyRotation
 from wellspring.sequencer.packing import LinePacker, record_pack
 from wellspring.sequencer.packing_loop import PackingLoop
 from wellspring.sequencer.request_server import RequestServer, allowed_uids
@@ -25,13 +26,21 @@ from wellspring.sequencer.request_server import RequestServer, allowed_uids
 def run_sequencer(project: Project, credential: Credential, stop: threading.Event) -> None:
     """Integrate and answer requests until the event is set."""
     with open_sequencer(project, credential, on_login_lost=stop_on_lost_login(stop)) as ports:
-        ledger, sequencer = ports
+        ledger, sequencer, key_versions = ports
 
         # The type of an exception is all that its entry holds.
         def record_finding(service: str, finding: CorruptedError) -> None:
             with suppress(CorruptedError), ledger.step("check_journal", f"journal:{service}"):
                 raise finding
 
+        days = project.ledger.key_days
+        rotation = KeyRotation(
+            sequencer,
+            key_versions,
+            list_open_intents=ledger.index.list_open_intents,
+            step=ledger.step,
+            lifetime=timedelta(days=days) if days else None,
+        )
         loop = IntegrationLoop(
             sequencer,
             journals=project.journals_dir,
@@ -41,6 +50,7 @@ def run_sequencer(project: Project, credential: Credential, stop: threading.Even
             record_finding=record_finding,
             record_heartbeat=ledger.step.record_heartbeat,
             heartbeat_interval=timedelta(seconds=project.ledger.checkpoint_seconds),
+            rotation=rotation,
         )
         packer = LinePacker(
             index=ledger.index,

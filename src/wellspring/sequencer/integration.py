@@ -6,8 +6,9 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from wellspring.errors import CorruptedError, Unavailable, WellspringError, format_error
 from wellspring.records.clock import Clock
@@ -23,6 +24,16 @@ from wellspring.trust.ledger.tree import SignedCheckpoint
 POLL_SECONDS = 0.5
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=1), timedelta(seconds=30)
 """Time until the next attempt after a failure; it doubles with each further failure, up to the second value."""
+
+
+class LogKeyRotation(Protocol):
+    """Rotates the key of the log (`key_rotation`)."""
+
+    def is_due(self, now: datetime) -> bool: ...
+
+    def rotate(self, size: int) -> str: ...
+
+    def recover(self, size: int) -> None: ...
 
 
 class _WaitingRequest:
@@ -56,6 +67,7 @@ class IntegrationLoop:
         record_finding: Callable[[str, CorruptedError], None],
         record_heartbeat: Callable[[], None],
         heartbeat_interval: timedelta,
+        rotation: LogKeyRotation | None = None,
     ) -> None:
         self._sequencer = sequencer
         self._journals = journals
@@ -65,6 +77,9 @@ class IntegrationLoop:
         self._record_finding = record_finding
         self._record_heartbeat = record_heartbeat
         self._heartbeat_interval = heartbeat_interval
+        self._rotation = rotation
+        self._rotations: list[Future[str]] = []
+        self._is_recovered = False
         self._watch = JournalWatch(journals)
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -87,8 +102,11 @@ class IntegrationLoop:
         self.run_once()
         with self._lock:
             self._is_closed = True
+            rotations, self._rotations = self._rotations, []
         for request in self._take_waiting():
             request.future.set_exception(_stopped_error())
+        for future in rotations:
+            future.set_exception(_stopped_error())
 
     def run_once(self) -> None:
         """Integrate if a caller waits, if a journal has grown and no back-off runs, or if a heartbeat is due."""
@@ -100,6 +118,17 @@ class IntegrationLoop:
         is_heartbeat_due = not self._is_behind and abs(now - self._checkpoint_at) >= self._heartbeat_interval
         if waiting or is_heartbeat_due or (self._is_behind and abs(now - self._attempted_at) >= self._retry_delay):
             self._integrate(waiting, is_heartbeat_due)
+        self._rotate_key(now)
+
+    def rotate_key(self) -> str:
+        """Have the log's key followed by a new one, and return it. Raises the error that prevented it."""
+        future: Future[str] = Future()
+        with self._lock:
+            if self._is_closed:
+                raise _stopped_error()
+            self._rotations.append(future)
+        self._wake.set()
+        return future.result()
 
     def integrate_for(self, service: str) -> SignedCheckpoint:
         """Wait until the log holds everything that is durable in the journals at this call, and return its checkpoint.
@@ -127,6 +156,30 @@ class IntegrationLoop:
             problem=self._problem,
         )
 
+    def _rotate_key(self, now: datetime) -> None:
+        """Rotate the key if a caller waits or it is due, between two integrations: its size is that of the log."""
+        with self._lock:
+            rotations, self._rotations = self._rotations, []
+        if self._rotation is None or self._checkpoint is None:
+            for future in rotations:
+                future.set_exception(Unavailable("the log has no checkpoint yet", fix="try again in a moment"))
+            return
+        try:
+            if not self._is_recovered:
+                self._rotation.recover(self._checkpoint.size)
+                self._is_recovered = True
+            if not rotations and not self._rotation.is_due(now):
+                return
+            key = self._rotation.rotate(self._checkpoint.size)
+        except (WellspringError, OSError) as failure:
+            exc = failure if isinstance(failure, WellspringError) else _write_error(failure)
+            self._note_problem(exc)
+            for future in rotations:
+                future.set_exception(exc)
+            return
+        for future in rotations:
+            future.set_result(key)
+
     def _take_waiting(self) -> list[_WaitingRequest]:
         with self._lock:
             waiting, self._waiting = self._waiting, []
@@ -146,9 +199,7 @@ class IntegrationLoop:
         except WellspringError as exc:
             self._fail_attempt(exc, waiting)
         except OSError as exc:
-            self._fail_attempt(
-                Unavailable(f"the ledger cannot be written ({exc.strerror})", fix="free the disk"), waiting
-            )
+            self._fail_attempt(_write_error(exc), waiting)
         else:
             self._finish_attempt(report, waiting)
 
@@ -177,6 +228,10 @@ class IntegrationLoop:
         elif problem != self._problem:
             print("the log grows again", file=sys.stderr)
         self._problem = problem
+
+
+def _write_error(exc: OSError) -> Unavailable:
+    return Unavailable(f"the ledger cannot be written ({exc.strerror})", fix="free the disk")
 
 
 def _stopped_error() -> Unavailable:

@@ -103,6 +103,8 @@ def handle_request(loop: IntegrationLoop, packing: PackingLoop, line: bytes) -> 
         case {"op": "integrate", "service": str(service)}:
             checkpoint = loop.integrate_for(service)
             return {"size": checkpoint.size, "root": checkpoint.root.hex(), "note": checkpoint.note.decode("utf-8")}
+        case {"op": "rotate_key"}:
+            return {"key": loop.rotate_key()}
         case {"op": "pack"}:
             return packing.pack()._asdict()
         case {"op": "ping"}:
@@ -111,7 +113,10 @@ def handle_request(loop: IntegrationLoop, packing: PackingLoop, line: bytes) -> 
             status = loop.read_status()
             return status._replace(problem=status.problem or packing.problem)._asdict()
         case _:
-            raise Refused("the sequencer does not know this request", fix="send one of: integrate, pack, status")
+            raise Refused(
+                "the sequencer does not know this request",
+                fix="send one of: integrate, pack, rotate_key, status",
+            )
 
 
 def allowed_uids(project: Project) -> frozenset[int]:

@@ -125,6 +125,9 @@ def test_a_checkpoint_is_never_published_without_the_witness(tmp_path: Path):
         def verifier_key(self) -> str:
             raise Unavailable("the witness does not answer", fix="")
 
+        def add_key(self, note: bytes) -> CosignResponse:
+            return CosignResponse(404, note)
+
         def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
             raise AssertionError
 
@@ -237,6 +240,9 @@ def test_a_witness_that_answers_nonsense_leaves_the_old_checkpoint(
     class Odd:
         def verifier_key(self) -> str:
             return ledger.witness.verifier_key()
+
+        def add_key(self, note: bytes) -> CosignResponse:
+            return CosignResponse(404, note)
 
         def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
             return answer

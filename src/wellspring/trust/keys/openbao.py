@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 from wellspring.errors import CorruptedError
@@ -37,7 +39,7 @@ class OpenBaoDataKeys:
 
 
 class OpenBaoSigner:
-    """Signs for the log with one version of a transit Ed25519 key: a new key version would need a new log."""
+    """Signs with one version of a transit Ed25519 key."""
 
     def __init__(self, session: OpenBaoSession, name: str = "ledger", *, version: int = 1) -> None:
         self._transit: Any = session.client.secrets.transit
@@ -51,6 +53,39 @@ class OpenBaoSigner:
         with map_errors(f"read the public key of {self._name}"):
             response = self._transit.read_key(name=self._name)
         return base64.b64decode(response["data"]["keys"][str(self._version)]["public_key"])
+
+
+class OpenBaoKeyVersions:
+    """The versions of a transit Ed25519 key. name: of the key; the policy of the login decides what it may do."""
+
+    def __init__(self, session: OpenBaoSession, name: str = "ledger") -> None:
+        self._session = session
+        self._transit: Any = session.client.secrets.transit
+        self._name = name
+
+    def open_signer(self, version: int) -> OpenBaoSigner:
+        return OpenBaoSigner(self._session, self._name, version=version)
+
+    def latest_version(self) -> int:
+        return int(self._read_key()["latest_version"])
+
+    def add_version(self) -> int:
+        with map_errors(f"make a new version of {self._name}"):
+            self._transit.rotate_key(name=self._name)
+        return self.latest_version()
+
+    def retire_versions(self, before: int) -> None:
+        with map_errors(f"retire the versions of {self._name} before {before}"):
+            self._transit.update_key_configuration(name=self._name, min_encryption_version=before)
+
+    def created_at(self, version: int) -> datetime:
+        text = str(self._read_key()["keys"][str(version)]["creation_time"])
+        # OpenBao writes nanoseconds, which datetime does not read.
+        return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).astimezone(UTC)
+
+    def _read_key(self) -> dict[str, Any]:
+        with map_errors(f"read the key {self._name}"):
+            return self._transit.read_key(name=self._name)["data"]
 
 
 def sign_in_transit(transit: Any, name: str, message: bytes, *, version: int = 1) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
@@ -19,6 +20,28 @@ class DataKeys(Protocol):
 
     def unwrap_key(self, name: str, wrapped: str) -> bytes:
         """Return the plain key. Raises Refused if the caller may not use the key, Unavailable without a server."""
+        ...
+
+
+class LogKeyVersions(Protocol):
+    """The versions of the log's key, counted from 1."""
+
+    def open_signer(self, version: int) -> LogSigner:
+        """Return what signs with one version."""
+        ...
+
+    def latest_version(self) -> int: ...
+
+    def add_version(self) -> int:
+        """Make a new version, and return it. Earlier ones still sign until `retire_versions`."""
+        ...
+
+    def retire_versions(self, before: int) -> None:
+        """Let no version before this one sign any more."""
+        ...
+
+    def created_at(self, version: int) -> datetime:
+        """Return when a version was made."""
         ...
 
 

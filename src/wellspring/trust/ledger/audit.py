@@ -84,7 +84,7 @@ def audit_ledger(
     if len(leaves) == head.size and merkle.compute_root(leaves) != head.root:
         findings.add_message("checkpoint: its root does not match the entries: an entry or the checkpoint was changed")
     if keys:
-        findings.check_signatures(parsed, head, keys)
+        findings.check_signatures(tree, parsed, head, keys)
         findings.check_witness(head, leaves, keys)
     if index and not findings.messages:
         # A tree that was changed has another index.
@@ -203,8 +203,14 @@ class _LedgerAudit:
                     self.add_message(f"{tile_path}: its hashes do not match its entries: one of them was changed")
             level, hashes = level + 1, list(_parent_hashes(hashes))
 
-    def check_signatures(self, parsed: notes.SignedNote, head: notes.CheckpointHead, keys: LogVerifierKeys) -> None:
+    def check_signatures(
+        self, tree: MerkleTree, parsed: notes.SignedNote, head: notes.CheckpointHead, keys: LogVerifierKeys
+    ) -> None:
         log, witness = notes.parse_verifier_key(keys.log_key), notes.parse_verifier_key(keys.witness_key)
+        try:
+            log = tree.find_log_key(log, head.size)
+        except CorruptedError as exc:
+            self.add_message(f"vkey: {exc.what}")
         if log.name != head.origin:
             self.add_message(f"checkpoint: it is of the log {head.origin}, and the key is of {log.name}")
         if keys.registered_key is not None and keys.registered_key != keys.log_key:

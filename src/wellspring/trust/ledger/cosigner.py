@@ -20,7 +20,7 @@ from wellspring.records.clock import Clock
 from wellspring.runtime.files import create_once
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.tree import ORIGIN_HOST
-from wellspring_verify import merkle, notes
+from wellspring_verify import log_keys, merkle, notes
 from wellspring_verify.canonical import MalformedError
 
 SECRET_KEY_FILE, VERIFIER_KEY_FILE, LOGS_FOLDER, CHECKPOINTS_FOLDER = "key", "vkey", "logs", "checkpoints"
@@ -41,6 +41,10 @@ class Cosigner(Protocol):
 
     def verifier_key(self) -> str:
         """Return the witness's verifier key."""
+        ...
+
+    def add_key(self, note: bytes) -> CosignResponse:
+        """Register the succession of a log's key; the same one again changes nothing."""
         ...
 
     def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
@@ -82,11 +86,8 @@ class LocalWitness:
         keys = [key for key in registered_logs(self._folder) if key.name == head.origin]
         if not keys:
             return CosignResponse(404, b"this log is not registered with the witness\n")
-        signed = [
-            line
-            for line in parsed.signatures
-            if any(notes.verify_signature_line(line, key, parsed.text) for key in keys)
-        ]
+        log_key = log_keys.find_key(keys[0], read_successions(self._folder, keys[0]), head.size)
+        signed = [line for line in parsed.signatures if notes.verify_signature_line(line, log_key, parsed.text)]
         if not signed:
             return CosignResponse(403, b"the log's signature is invalid\n")
         if old > head.size:
@@ -105,6 +106,26 @@ class LocalWitness:
                 f"{CHECKPOINTS_FOLDER}/{keys[0].key_id.hex()}", parsed.text + b"\n" + signed[0].to_line() + line
             )
         return CosignResponse(200, line)
+
+    def add_key(self, note: bytes) -> CosignResponse:
+        """Register a key of a log that its present key has signed in, for trees after the last one cosigned."""
+        try:
+            lines = notes.parse_note(note).text.decode("utf-8", "replace").split("\n")
+            first = next((key for key in registered_logs(self._folder) if key.name == lines[1]), None)
+            if first is None:
+                return CosignResponse(404, b"this log is not registered with the witness\n")
+            with self._exclusive_lock():
+                successions = read_successions(self._folder, first)
+                if note in {succession.note for succession in successions}:
+                    return CosignResponse(200, b"")
+                succession = log_keys.parse_succession(successions[-1].key if successions else first, note)
+                if succession.size < max(self._last_head(first).size, successions[-1].size + 1 if successions else 0):
+                    return CosignResponse(409, b"the key follows before a tree that was cosigned with another\n")
+                signed_notes = (*(earlier.note for earlier in successions), note)
+                self._paths.replace(_successions_name(first), log_keys.encode_successions(signed_notes))
+        except (MalformedError, IndexError) as exc:
+            return CosignResponse(403, f"{exc}\n".encode())
+        return CosignResponse(200, b"")
 
     def _last_head(self, log: notes.VerifierKey) -> notes.CheckpointHead:
         note = self.latest_checkpoint(log)
@@ -147,6 +168,22 @@ def register_log(folder: Path, vkey: str) -> None:
                 fix="compare both keys, then remove the old one from the witness's logs/ folder",
             )
     DiskBlobStore(folder / LOGS_FOLDER).write_once(f"{key.key_id.hex()}.vkey", f"{key}\n".encode())
+
+
+def read_successions(folder: Path, first: notes.VerifierKey) -> tuple[log_keys.KeySuccession, ...]:
+    """Return the successions of a log's key that the witness of this folder has. Raises CorruptedError."""
+    try:
+        return log_keys.parse_successions(first, DiskBlobStore(folder).read(_successions_name(first)))
+    except NotFound:
+        return ()
+    except MalformedError as exc:
+        raise CorruptedError(
+            f"the keys of {first.name} in {folder / LOGS_FOLDER} are damaged: {exc}", fix="restore them from a copy"
+        ) from None
+
+
+def _successions_name(first: notes.VerifierKey) -> str:
+    return f"{LOGS_FOLDER}/{first.key_id.hex()}.keys"
 
 
 def registered_logs(folder: Path) -> list[notes.VerifierKey]:

@@ -21,7 +21,10 @@ _VERIFY_FIX = "run `wellspring ledger verify`; keep everything"
 
 
 class ProvedEntries:
-    """The entries of some actions up to the checkpoint that the latest `refresh` has verified. Use in one thread."""
+    """The entries of some actions up to the checkpoint that the latest `refresh` has verified. Use in one thread.
+
+    log_key: the first key of the log.
+    """
 
     def __init__(self, tree: MerkleTree, log_key: notes.VerifierKey, actions: Collection[str]) -> None:
         self._tree = tree
@@ -78,7 +81,8 @@ class ProvedEntries:
             return None
         except MalformedError as exc:
             raise CorruptedError(f"the log's checkpoint is damaged: {exc}", fix=_VERIFY_FIX) from None
-        is_signed = any(notes.verify_signature_line(line, self._log_key, note.text) for line in note.signatures)
+        log_key = self._tree.find_log_key(self._log_key, head.size)
+        is_signed = any(notes.verify_signature_line(line, log_key, note.text) for line in note.signatures)
         if head.origin != self._log_key.name or not is_signed:
             raise CorruptedError("the checkpoint has no valid signature of this log", fix=_VERIFY_FIX)
         return head

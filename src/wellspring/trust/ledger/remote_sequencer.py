@@ -68,6 +68,10 @@ class RemoteSequencer:
         response = self._request({"op": "pack"}, _INTEGRATE_TIMEOUT)
         return PackReport(int(response["packs"]), int(response["lines"]))
 
+    def rotate_key(self) -> str:
+        """Have the log's key followed by a new one; return the new verifier key. Raises Unavailable."""
+        return str(self._request({"op": "rotate_key"}, _INTEGRATE_TIMEOUT)["key"])
+
     def read_status(self) -> SequencerStatus:
         response = self._request({"op": "status"}, _STATUS_TIMEOUT)
         return SequencerStatus(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.stores.objects.port import NamedBlobStore
-from wellspring.trust.keys.port import LogSigner
+from wellspring.trust.keys.port import LogKeyVersions, LogSigner
 from wellspring.trust.ledger.cosigner import Cosigner, cosign_checkpoint
 from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.index_rows import IndexRow
 from wellspring.trust.ledger.journal_merge import JournalMerge
+from wellspring.trust.ledger.log_signers import LogSigners
 from wellspring.trust.ledger.tree import (
     CHECKPOINT_FILE,
     ENTRIES_LEVEL,
@@ -57,6 +59,7 @@ class Sequencer:
         index: LedgerIndex,
         service_keys: Mapping[str, bytes],
         crash_point: Callable[[str], None],
+        key_versions: LogKeyVersions | None = None,
     ) -> None:
         self._paths = paths
         self._journals = journals
@@ -67,14 +70,26 @@ class Sequencer:
         self._service_keys = service_keys
         self._crash_point = crash_point
         self._tree = MerkleTree(paths)
-        self._key: notes.VerifierKey | None = None
+        self._key_versions = key_versions
+
+    @cached_property
+    def signers(self) -> LogSigners:
+        """The keys of the log; the first one is stored beside the tiles for offline readers."""
+        signers = LogSigners(self._paths, self.origin, self._signer, self._key_versions, self._crash_point)
+        self._paths.write_once(LOG_KEY_FILE, f"{signers.first_key}\n".encode())
+        return signers
 
     def verifier_key(self) -> str:
-        """Return the log's verifier key, and store it beside the tiles for offline readers."""
-        if self._key is None:
-            self._key = notes.VerifierKey(self.origin, notes.KIND_LOG, self._signer.public_key())
-            self._paths.write_once(LOG_KEY_FILE, f"{self._key}\n".encode())
-        return str(self._key)
+        """Return the log's first verifier key, with which all later ones are verified."""
+        return str(self.signers.first_key)
+
+    def add_log_key(self, size: int) -> notes.VerifierKey:
+        """Let a new key sign for trees larger than `size`. Raises as `LogSigners.add_key`."""
+        return self.signers.add_key(size, self._witness)
+
+    def complete_key_rotation(self) -> None:
+        """Complete what a crash left of a rotation whose new key is in the ledger's folder."""
+        self.signers.complete(self._witness)
 
     def integrate(self) -> SignedCheckpoint:
         """Add the new journal entries, and return the newest checkpoint. Raises also what `integrate_all` returns."""
@@ -90,22 +105,19 @@ class Sequencer:
         Raises Unavailable if signer or witness do not respond (nothing is lost: run it again), CorruptedError if tiles,
         checkpoint or witness contradict each other.
         """
-        key = notes.parse_verifier_key(self.verifier_key())
-        published = self._read_published(key)
+        published = self._read_published()
         self._index.refresh()
         merge = JournalMerge(self._journals, self._index.last_sequence, self._service_keys, excluded)
         rows = [merge.confirm_placed(content) for content in self._adopt_bundles(published.size if published else 0)]
         while True:
             rows += merge.take(max(0, PIECE_ENTRIES - len(rows)))
             if published is None or rows:
-                published = self._add_rows(key, published, rows)
+                published = self._add_rows(published, rows)
             if len(rows) < PIECE_ENTRIES:
                 return IntegrationReport(published, merge.findings)
             rows = []
 
-    def _add_rows(
-        self, key: notes.VerifierKey, published: SignedCheckpoint | None, rows: Sequence[IndexRow]
-    ) -> SignedCheckpoint:
+    def _add_rows(self, published: SignedCheckpoint | None, rows: Sequence[IndexRow]) -> SignedCheckpoint:
         size = published.size if published else 0
         entries = [row.leaf for row in rows]
         self._write_bundles(size, entries)
@@ -114,20 +126,16 @@ class Sequencer:
             self._paths.write_once(tile, content)
         self._remove_partials(size, size + len(entries))
         self._crash_point("ledger.integrate:tiles-written")
-        checkpoint = self._publish(key, published, size + len(entries))
+        checkpoint = self._publish(published, size + len(entries))
         self._index.add_rows(size, rows)
         return checkpoint
 
-    def _publish(self, key: notes.VerifierKey, published: SignedCheckpoint | None, size: int) -> SignedCheckpoint:
+    def _publish(self, published: SignedCheckpoint | None, size: int) -> SignedCheckpoint:
         head = notes.CheckpointHead(self.origin, size, self._tree.root_hash(size))
-        text = head.to_text()
-        signature = notes.NoteSignature(key.name, key.key_id, self._signer.sign(text))
-        if not notes.verify_signature_line(signature, key, text):
-            raise CorruptedError(
-                "the signer's signature does not match its own public key", fix="stop; check the key server"
-            )
+        signature = self.signers.sign_head(head)
         self._crash_point("ledger.integrate:signed")
-        note = text + b"\n" + signature.to_line()
+        note = head.to_text() + b"\n" + signature.to_line()
+        self.signers.register_keys(self._witness)
         line = cosign_checkpoint(
             self._witness,
             head=head,
@@ -140,12 +148,13 @@ class Sequencer:
         self._crash_point("ledger.integrate:checkpoint-swapped")
         return SignedCheckpoint(head.size, head.root, note + line)
 
-    def _read_published(self, key: notes.VerifierKey) -> SignedCheckpoint | None:
+    def _read_published(self) -> SignedCheckpoint | None:
         try:
             note = self._tree.read_checkpoint()
         except NotFound:
             return None
         head = self._tree.read_head()
+        key = self.signers.find_key(head.size)
         if head.origin != self.origin or not any(
             notes.verify_signature_line(line, key, head.to_text()) for line in notes.parse_note(note).signatures
         ):

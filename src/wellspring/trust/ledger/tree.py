@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.stores.objects.port import NamedBlobStore
-from wellspring_verify import merkle, notes
+from wellspring_verify import log_keys, merkle, notes
 from wellspring_verify.canonical import MalformedError
 
 CHECKPOINT_FILE, ORIGIN_FILE, LOG_KEY_FILE = "checkpoint", "origin", "vkey"
+SUCCESSIONS_FILE = "log-keys.json"
+"""The successions of the log's key (`wellspring_verify.log_keys`); LOG_KEY_FILE has the first key."""
 ORIGIN_HOST = "wellspring.example.com"
 TILE_WIDTH = 256
 ENTRIES_LEVEL = "entries"
@@ -59,6 +61,22 @@ class MerkleTree:
         except MalformedError as exc:
             raise CorruptedError(
                 f"the ledger's checkpoint is damaged: {exc}", fix="compare it with the witness"
+            ) from None
+
+    def read_successions(self) -> bytes | None:
+        """Return the successions of the log's key, not verified; None while it has its first key."""
+        try:
+            return self.paths.read(SUCCESSIONS_FILE)
+        except NotFound:
+            return None
+
+    def find_log_key(self, first: notes.VerifierKey, size: int) -> notes.VerifierKey:
+        """Return the key that signs for a tree of this size. first: the log's first key. Raises CorruptedError."""
+        try:
+            return log_keys.find_key(first, log_keys.parse_successions(first, self.read_successions()), size)
+        except MalformedError as exc:
+            raise CorruptedError(
+                f"{SUCCESSIONS_FILE} of the ledger is damaged: {exc}", fix="restore it from a copy"
             ) from None
 
     def root_hash(self, size: int) -> bytes:

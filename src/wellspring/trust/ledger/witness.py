@@ -64,14 +64,17 @@ class _WitnessHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
-        if self.path != "/add-checkpoint":
-            self._respond(CosignResponse(404, b"the paths are /vkey and /add-checkpoint\n"))
+        if self.path not in ("/add-checkpoint", "/add-key"):
+            self._respond(CosignResponse(404, b"the paths are /vkey, /add-key and /add-checkpoint\n"))
         elif not (length.isascii() and length.isdigit() and len(length) < 9 and int(length) <= _MAX_BODY_BYTES):
             self._respond(CosignResponse(400, b"Content-Length is missing or too large\n"))
         else:
             try:
-                request = _parse_add_checkpoint(self.rfile.read(int(length)))
-                response = self.server.witness.add_checkpoint(*request)
+                body = self.rfile.read(int(length))
+                if self.path == "/add-key":
+                    response = self.server.witness.add_key(body)
+                else:
+                    response = self.server.witness.add_checkpoint(*_parse_add_checkpoint(body))
             except MalformedError as exc:
                 response = CosignResponse(400, f"{exc}\n".encode())
             except (WellspringError, OSError):
@@ -102,6 +105,9 @@ class RemoteWitness:
 
     def verifier_key(self) -> str:
         return self._request("GET", "/vkey").body.decode("utf-8", "replace").strip()
+
+    def add_key(self, note: bytes) -> CosignResponse:
+        return self._request("POST", "/add-key", note)
 
     def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
         lines = "".join(f"{digest}\n" for digest in encode_hashes(proof))
