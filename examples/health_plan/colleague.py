@@ -1,4 +1,4 @@
-"""Changes that the demo makes to the project: a feature that leaks the label, and a weaker model."""
+"""Changes that the demo makes to the project: a feature that leaks the label, a weaker model, other SQL."""
 
 from __future__ import annotations
 
@@ -45,6 +45,21 @@ claim_settlement = FeatureView(
     schema=[number("paid_amount", "what was paid for the claim in dollars")],
 )
 """
+
+
+_RATE, _SMOOTHED_RATE = (
+    f'{{{{ rate("denials_30d", "outcomes_30d", "usual", {weight}) }}}} as denial_rate_30d' for weight in (10, 30)
+)
+SMOOTHED_VIEW, SMOOTHED_FEATURE = "provider_history", "denial_rate_30d"
+
+
+def smooth(root: Path) -> None:
+    """Give the usual rate more weight in one feature of providers, by one number of its dbt model."""
+    model = root / "dbt/models/features/provider_history.sql"
+    text = model.read_text(encoding="utf-8")
+    if _RATE not in text:
+        raise ValueError(f"{model} does not have the line that this change edits")
+    model.write_text(text.replace(_RATE, _SMOOTHED_RATE), encoding="utf-8")
 
 
 def bring(root: Path) -> None:

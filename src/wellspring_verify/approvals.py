@@ -23,13 +23,19 @@ def proposal_text(model: str, release: str, digest: str) -> bytes:
     return note_text("proposal", model, release, digest)
 
 
-def rollback_text(model: str, replaced_release: str, signed_at: str) -> bytes:
+def rollback_text(model: str, replaced_release: str, signed_at: str, target: str = "") -> bytes:
     """Return the note that a user signs to roll a model back.
 
     replaced_release: the id of the release that is live at that moment, so that the note rolls back this release and no
-    later one. signed_at: an instant in UTC, ISO 8601. Raises MalformedError as `approval_text` does.
+    later one. target: the id of the release to restore, or '' for the one before. signed_at: an instant in UTC, ISO
+    8601. Raises MalformedError as `approval_text` does.
     """
-    return note_text("rollback", model, replaced_release, signed_at)
+    return note_text("rollback", model, rollback_line(replaced_release, target), signed_at)
+
+
+def rollback_line(replaced_release: str, target: str = "") -> str:
+    """Return the line of a rollback note that names its releases."""
+    return f"{replaced_release}:{target}" if target else replaced_release
 
 
 def verify_note_signature(public_key: str, signature: str, message: bytes) -> bool:

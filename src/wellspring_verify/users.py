@@ -46,9 +46,12 @@ class ApprovalChecker:
         if public_key is None:
             return
         try:
+            target = fact_text(rollback, "to_release")
             message = approvals.rollback_text(
-                model, fact_text(rollback, "previous_release"), fact_text(rollback, "signed_at")
+                model, fact_text(rollback, "previous_release"), fact_text(rollback, "signed_at"), target
             )
+            if target and rollback.subject != f"release:{target}":
+                self._report_gap(rollback, f"{user!a} signed a rollback to {target!a}, and it restored another release")
             is_valid = approvals.verify_note_signature(public_key, fact_text(rollback, "signature"), message)
         except MalformedError:
             is_valid = False

@@ -53,6 +53,7 @@ DOMAIN = re.compile(
 DOMAIN_ALLOWED = {
     # The demo runs the reference project, and says what it does in that project's words.
     "wellspring/cli/demo_predictions.py": "the demo of the reference project",
+    "wellspring/cli/demo_changes.py": "the demo of the reference project",
     # Lists of words of many domains, matched against column names.
     "wellspring/data/contracts/inference.py": "recognizes columns with personal data by words in their names",
     "wellspring/data/contracts/personal_columns.py": "refuses columns with personal data by words in their names",

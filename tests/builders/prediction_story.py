@@ -349,8 +349,11 @@ def contracts(folder: Path) -> Path:
     return folder / "contracts"
 
 
-def roll_back(replaced: StoryStep, signer: str = "omar") -> StoryStep:
-    """Tell how the release of the story was made live again in place of another. signer: whose key signed it."""
+def roll_back(replaced: StoryStep, signer: str = "omar", target: str = "") -> StoryStep:
+    """Tell how the release of the story was made live again in place of another. signer: whose key signed it.
+
+    target: the release that the note names, or '' for the one before.
+    """
     item, replaced_id = release(), replaced.subject.partition(":")[2]
     signed_at = "2026-11-25T12:00:14.000000Z"
     facts: dict[str, JsonValue] = {
@@ -358,6 +361,7 @@ def roll_back(replaced: StoryStep, signer: str = "omar") -> StoryStep:
         "previous_release": replaced_id,
         "user": "user:omar",
         "signed_at": signed_at,
-        "signature": Key(signer).sign(approvals.rollback_text("denials", replaced_id, signed_at)),
+        "signature": Key(signer).sign(approvals.rollback_text("denials", replaced_id, signed_at, target)),
+        **({"to_release": target} if target else {}),
     }
     return StoryStep("worker", "rollback", item.name, (item,), (item,), facts, intent=True)

@@ -13,5 +13,5 @@ from wellspring.trust.policy import PolicySet
 BO = Principal("user:bo", ("approver",))
 
 
-def go_back(project: Released, policies: PolicySet = ANYTHING) -> Release:
-    return rollback_release("denials", BO, project.project, policies=policies, step=project.step)
+def go_back(project: Released, policies: PolicySet = ANYTHING, target: str | None = None) -> Release:
+    return rollback_release("denials", BO, project.project, policies=policies, step=project.step, target=target)

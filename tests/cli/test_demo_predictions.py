@@ -52,6 +52,18 @@ def test_the_colleague_edits_the_model_and_restores_it(tmp_path: Path):
     assert model.read_text() == shipped
 
 
+def test_the_colleague_changes_one_number_of_the_sql_once(tmp_path: Path):
+    example_project.copy_example(tmp_path)
+    model = tmp_path / "dbt/models/features/provider_history.sql"
+    shipped = model.read_text().splitlines()
+    colleague.smooth(tmp_path)
+    changed = [pair for pair in zip(shipped, model.read_text().splitlines(), strict=True) if pair[0] != pair[1]]
+    assert len(changed) == 1
+    assert changed[0][0].strip().endswith(f"as {colleague.SMOOTHED_FEATURE},")
+    with pytest.raises(ValueError, match="does not have the line"):
+        colleague.smooth(tmp_path)
+
+
 def test_an_estimate_is_printed_with_its_interval():
     figure: dict[str, Any] = {"value": 0.8864, "low": 0.873, "high": 0.899}
     assert demo_predictions._format_interval(figure) == "0.886 (0.873 - 0.899)"

@@ -35,10 +35,12 @@ PENDING = {
     "approved_by": "",
     "live": False,
     "evaluated_against_live": True,
+    "warm": True,
 }
 LIVE = {**PENDING, "approved_by": "user:bo", "live": True}
 
 
+DIFF = {"subject": "candidate:c1", "model": "denials", "live": "", "landed": "", "code": [], "views": []}
 NOTE = UserNote(kind="release", lines=("x",), user="ana", public_key="k", signature="s")
 PARAMS = {"note": NOTE.model_dump(mode="json")}
 
@@ -56,6 +58,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
         def follow(project: Any, *words: str, params: Any = None, offline: bool = False) -> Any:
             if words[0] == "draft-release":
                 return DRAFT
+            if words[0] == "feature-diff":
+                return DIFF
             requests.append((*words, params, offline))
             if isinstance(value, BaseException):
                 raise value
@@ -97,6 +101,37 @@ def test_an_act_is_signed_by_a_user_and_its_job_carries_the_note(
     assert result in output.out
     assert output.out.splitlines()[-1] == f"next: wellspring {command}"
     assert run("release", *words, "--json", "--project", root).document == answer
+
+
+def test_the_diff_of_features_is_printed_and_leads_to_the_act(run: Run, root: Path, answers: Any):
+    answers({})
+    output = run("release", "diff", "c1", "--project", root)
+    assert "no release of denials is live" in output.out
+    assert output.out.splitlines()[-1] == "next: wellspring release propose c1"
+    assert run("release", "diff", "c1", "--json", "--project", root).document == DIFF
+
+
+@pytest.mark.parametrize(("warm", "jobs"), [(True, []), (False, ["refresh"])])
+def test_a_rollback_to_a_release_that_is_not_warm_builds_its_features_first(
+    run: Run, root: Path, answers: Any, monkeypatch: pytest.MonkeyPatch, warm: bool, jobs: list[str]
+):
+    observed = answers(None)
+
+    def follow(project: Any, *words: str, params: Any = None, offline: bool = False, on_progress: Any = None) -> Any:
+        observed.append(words)
+        results: dict[str, Any] = {
+            "releases": {"releases": [{**LIVE, "warm": warm}]},
+            "refresh": {"built": True},
+            "rollback": {"release": RELEASE, "user": "user:ana"},
+        }
+        return results[words[0]]
+
+    monkeypatch.setattr(module, "run_worker", follow)
+    output = run("release", "rollback", "denials", "--to", "r1", "--project", root)
+    assert output.code == 0
+    assert [words[0] for words in observed if words[0] != "sign"] == ["releases", *jobs, "rollback"]
+    assert [words[3] for words in observed if words[0] == "sign"] == ["r1:r1"]
+    assert ("built by its own dbt code" in output.out) == bool(jobs)
 
 
 @pytest.mark.parametrize("words", [["propose", "c1"], ["approve", "r1"]])

@@ -15,6 +15,7 @@ BUILT: dict[str, Any] = {
     "newly_built": True,
     "leaks": [],
     "online_rows": {},
+    "warm": [],
 }
 
 
@@ -27,6 +28,14 @@ def test_transform_prints_the_built_edition(run: Run, root: Path, stub_worker: S
     assert "claim_features.paid used future data" in output.out
     assert "rows online" in output.out
     assert output.out.splitlines()[-1] == "next: wellspring train MODEL"
+
+
+def test_transform_prints_the_state_of_warm_releases(run: Run, root: Path, stub_worker: StubWorker):
+    fresh = {"release": "r1", "model": "denials", "edition": "e1", "built": True, "problem": ""}
+    stub_worker(module, {**BUILT, "warm": [fresh, {**fresh, "release": "r2", "problem": "a column is gone"}]})
+    lines = run("transform", "--project", root).out.splitlines()
+    assert "features of release r1 of denials: fresh, from edition e1" in lines
+    assert "features of release r2 of denials: a column is gone" in lines
 
 
 def test_transform_of_a_built_edition_exits_3(run: Run, root: Path, stub_worker: StubWorker):

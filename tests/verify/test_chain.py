@@ -267,6 +267,20 @@ def test_a_rollback_that_its_user_did_not_sign_is_named():
         assert any("who rolled 'denials' back, is invalid" in gap for gap in gaps)
 
 
+def test_a_rollback_to_another_release_than_its_user_signed_is_named():
+    steps = prediction_story.steps()
+    gone = {**without("predict")(steps), "other": another("0.9")}
+    release_id = RELEASED.partition(":")[2]
+    signed = prediction_story.roll_back(another("0.9"), target=release_id)
+    assert output({**gone, "back": signed, "predict": steps["predict"]}) == []
+    for target in ("", "0" * 12):
+        gaps = output({**gone, "back": signed.but(to_release=target), "predict": steps["predict"]})
+        assert any("who rolled 'denials' back, is invalid" in gap for gap in gaps)
+    elsewhere = prediction_story.roll_back(another("0.9"), target="0" * 12)
+    gaps = output({**gone, "back": elsewhere, "predict": steps["predict"]})
+    assert gaps == ["'omar' signed a rollback to '000000000000', and it restored another release"]
+
+
 def test_a_promotion_has_effect_from_its_intent_on():
     entries = prediction_story.entries(prediction_story.steps())
     end = next(item for item in entries if (item.action, item.phase) == ("promote", "done"))

@@ -228,6 +228,16 @@ def test_a_rollback_that_is_executed_again_changes_nothing(project: ProjectFixtu
     assert (entry.facts["signature"], entry.facts["signed_at"]) == (note.signature, SIGNED_AT)
 
 
+def test_a_rollback_restores_the_release_that_its_note_names(project: ProjectFixture):
+    first, second, third = (project.world.released(number) for number in (1, 2, 3))
+    with pytest.raises(Refused, match="signed another rollback"):
+        project.rollback(project.sign_rollback(f"{second.id}:{first.id}"))
+    note = project.sign_rollback(f"{third.id}:{first.id}")
+    assert project.rollback(note) == (first, "user:ana")
+    assert project.rollback(note) == (first, "user:ana")
+    assert project.live == first.id
+
+
 def test_a_policy_that_is_revoked_while_a_rollback_waits_refuses_it_at_its_execution(project: ProjectFixture):
     _, second = project.world.released(1), project.world.released(2)
     note = project.sign_rollback(second.id)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from wellspring.cli.context import CliContext
+from wellspring.cli.demo_changes import DEMO_MODEL, run_change_scene
 from wellspring.cli.demo_harness import DemoFigure, begin_scene, indented_context, require_outcome
+from wellspring.cli.demo_users import DemoUsers
 from wellspring.cli.predict import format_output
 from wellspring.cli.render import progress_bar
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import Refused
 from wellspring.project import Project
 
-DEMO_MODEL = "denials"
 _EXPECTED_REASONS = {"leak", "worse_than_live"}
 PREDICTION_COUNT = 200
 """Predictions requested for the latency percentiles and the replay."""
@@ -36,6 +35,7 @@ def run_prediction_scenes(ctx: CliContext, project: Project, vendor: Any) -> Ite
     yield from _refused_scene(ctx, project, vendor)
     yield from _prediction_scene(ctx, project)
     yield from _story_scene(ctx, project)
+    yield from run_change_scene(ctx, project, users, vendor)
 
 
 def _feature_scene(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:
@@ -93,16 +93,16 @@ def _release_scene(ctx: CliContext, users: DemoUsers, candidate: str) -> Iterato
     started_at = time.perf_counter()
     users.enroll("ines")
     users.enroll("omar")
-    code, proposed = users.run_as("ines", -1, "release", "propose", candidate)
+    code, proposed = users.run_as("ines", "release", "propose", candidate)
     require_outcome(code == 0, "ines proposes")
     release = proposed["release"]["id"]
-    code, refusal = users.run_as("ines", 0, "release", "approve", release)
+    code, refusal = users.run_as("ines", "release", "approve", release)
     require_outcome(
         code == 77 and refusal["verdict"]["reasons"][0]["code"] == "self_approval",
         "the proposer cannot approve the proposal",
     )
     ctx.echo(f"  ines approves: refused, {refusal['what']}")
-    code, _ = users.run_as("omar", 0, "release", "approve", release)
+    code, _ = users.run_as("omar", "release", "approve", release)
     require_outcome(code == 0, "omar approves")
     ctx.echo(f"  omar approves release {release}: it is live")
     seconds = time.perf_counter() - started_at
@@ -199,39 +199,6 @@ def _story_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     ctx.echo(f"  one byte flipped: {failed_report.findings[0]}")
     definition = f"{written['entries']} entries, approvals, gate, run, drops; offline"
     yield DemoFigure("a prediction is verified", definition, f"{verified:.2f} s")
-
-
-class DemoUsers:
-    """The users ines and omar, each at a pseudo-terminal with a password and authenticator codes."""
-
-    def __init__(self, project: Project) -> None:
-        self._command = [sys.executable, "-m", "wellspring.cli", "--project", str(project.root), "--json"]
-        self._secrets: dict[str, tuple[str, str]] = {}
-
-    def enroll(self, name: str) -> None:
-        import secrets
-
-        from wellspring.cli.pseudo_terminal import run_in_pty
-
-        password = secrets.token_urlsafe(18)
-        inputs = [("password: ", password), ("again: ", password)]
-        result = run_in_pty([*self._command, "users", "enroll", name], inputs)
-        require_outcome(result.exit_code == 0, f"{name} is enrolled (the terminal shows {result.screen.strip()!r})")
-        query = parse_qs(urlsplit(json.loads(result.out)["otpauth_url"]).query)
-        self._secrets[name] = (password, query["secret"][0])
-
-    def run_as(self, name: str, code_offset: int, *argv: str) -> tuple[int, Any]:
-        """Run a command as a user. code_offset: steps of 30 s from now, because each code works once."""
-        from pyotp.totp import TOTP
-
-        from wellspring.cli.pseudo_terminal import run_in_pty
-
-        password, secret = self._secrets[name]
-        code = TOTP(secret).at(int(time.time()) + 30 * code_offset)
-        inputs = [("name: ", name), ("password: ", password), ("code: ", code)]
-        result = run_in_pty([*self._command, *argv], inputs)
-        text = result.out if result.exit_code == 0 else result.screen[result.screen.index("{") :]
-        return result.exit_code, json.loads(text)
 
 
 def _format_interval(figure: dict[str, Any]) -> str:

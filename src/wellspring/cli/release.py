@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
-from wellspring.cli.render import suggest_model
+from wellspring.cli.feature_diff import print_feature_diff
+from wellspring.cli.render import progress_bar, suggest_model
 from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
@@ -41,6 +43,7 @@ def propose(ctx: CliContext, candidate: str) -> int:
     _check_subject("candidate", candidate, list_candidates(ReleaseStore(project.models_dir).paths))
     draft = run_worker(project, "draft-release", candidate)
     ctx.echo(_describe_release(draft))
+    print_feature_diff(ctx, run_worker(project, "feature-diff", candidate))
     proposed = _run_as_user(project, "propose", candidate, "proposal", draft["model"], draft["id"], draft["digest"])
     ctx.echo(
         f"release {proposed['release']['id']} of {proposed['release']['model']} needs the approval of a second user"
@@ -63,6 +66,7 @@ def approve(ctx: CliContext, name: str) -> int:
     _check_subject("release", name, store.list_ids())
     proposed = store.get(name)
     ctx.echo(_describe_release(proposed.model_dump(mode="json")))
+    print_feature_diff(ctx, run_worker(project, "feature-diff", name))
     approved = _run_as_user(project, "approve", name, "release", proposed.model, proposed.id, proposed.digest)
     ctx.echo(
         f"{approved['release']['model']} serves release {approved['release']['id']}, approved by {approved['user']}"
@@ -72,18 +76,41 @@ def approve(ctx: CliContext, name: str) -> int:
 
 
 @release.command()
-@click.argument("model")
+@click.argument("name")
 @click.pass_obj
-def rollback(ctx: CliContext, model: str) -> int:
-    """Make the previous release of MODEL live again, with all its parts. One user is enough."""
+def diff(ctx: CliContext, name: str) -> int:
+    """Compare the features of NAME, a candidate or a release, with those of the live release on the newest data."""
+    compared = run_worker(ctx.load_project(), "feature-diff", name)
+    print_feature_diff(ctx, compared)
+    kind, _, subject_id = compared["subject"].partition(":")
+    command = "propose" if kind == "candidate" else "approve"
+    ctx.print_result(compared, next_command=f"wellspring release {command} {subject_id}")
+    return 0
+
+
+@release.command()
+@click.argument("model")
+@click.option("--to", "target", metavar="RELEASE", help="Restore this earlier release instead of the previous one.")
+@click.pass_obj
+def rollback(ctx: CliContext, model: str, target: str | None) -> int:
+    """Make the previous release of MODEL live again, with all its parts. One user is enough.
+
+    With --to, any release that was live before. If its features are not kept fresh, a job builds them first.
+    """
     from wellspring.models.releases.store import ReleaseStore
+    from wellspring_verify.approvals import rollback_line
 
     project = ctx.load_project()
     require_terminal()
     _require_servers(project)
-    live_id = ReleaseStore(project.models_dir).live_id(model) or "none"
+    store = ReleaseStore(project.models_dir)
+    if target is not None:
+        _check_subject("release", target, store.list_ids())
+        _refresh_cold_release(ctx, project, target)
+    live_id = store.live_id(model) or "none"
     signed_at = format_instant(open_clock(project).now())
-    rolled_back = _run_as_user(project, "rollback", model, "rollback", model, live_id, signed_at)
+    line = rollback_line(live_id, target or "")
+    rolled_back = _run_as_user(project, "rollback", model, "rollback", model, line, signed_at)
     ctx.echo(f"{rolled_back['user']} rolled {model} back to release {rolled_back['release']['id']}")
     ctx.print_result(rolled_back, next_command=f"wellspring history {model}")
     return 0
@@ -101,13 +128,26 @@ def list_releases(ctx: CliContext) -> int:
         rows = [tuple(candidate[column] for column in columns) for candidate in candidates]
         ctx.echo_table(("model", "candidate", "gate", "task", "metric", "value", "edition"), rows)
     if releases:
-        columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live")
+        columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live", "warm")
         rows = [tuple(release[column] for column in columns) for release in releases]
-        ctx.echo_table(("model", "release", "candidate", "proposed by", "approved by", "live"), rows)
+        ctx.echo_table(("model", "release", "candidate", "proposed by", "approved by", "live", "warm"), rows)
     if not candidates:
         ctx.echo("no model has been trained here")
     ctx.print_result(overview, next_command=_next_release_command(project, candidates, releases))
     return 0
+
+
+def _refresh_cold_release(ctx: CliContext, project: Project, name: str) -> None:
+    """Let a job build the features of a release that is not kept fresh, and say how long it took."""
+    releases = run_worker(project, "releases", offline=True)["releases"]
+    if any(release["id"] == name and release["warm"] for release in releases):
+        return
+    started_at = time.perf_counter()
+    with progress_bar(enabled=not ctx.as_json) as draw:
+        refreshed = run_worker(project, "refresh", name, on_progress=draw)
+    seconds = time.perf_counter() - started_at
+    origin = "built by its own dbt code" if refreshed["built"] else "of the newest build"
+    ctx.echo(f"the features of release {name} are online, {origin} ({seconds:.1f} s)")
 
 
 def _next_release_command(project: Project, candidates: list[dict[str, Any]], releases: list[dict[str, Any]]) -> str:

@@ -28,5 +28,8 @@ def transform(ctx: CliContext) -> int:
         ctx.echo(f"  {leak} used future data: the gate refuses each model that uses it")
     if built["online_rows"]:
         ctx.echo_table(("view", "rows online"), list(built["online_rows"].items()))
+    for item in built["warm"]:
+        what = item["problem"] or f"fresh, from edition {item['edition']}"
+        ctx.echo(f"features of release {item['release']} of {item['model']}: {what}")
     ctx.print_result(built, next_command=f"wellspring train {suggest_model(project)}")
     return 0 if built["newly_built"] else ALREADY_BUILT_EXIT_CODE

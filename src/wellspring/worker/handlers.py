@@ -78,6 +78,12 @@ def _handle_transform(request: JobRequest) -> JsonValue:
         return workflows.run_transform(platform, store, progress=request.progress).model_dump(mode="json")
 
 
+def _handle_refresh(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform, open_online_writer(platform) as store:
+        refreshed = workflows.refresh_features(platform, store, request.subject, progress=request.progress)
+        return refreshed.model_dump(mode="json")
+
+
 def _handle_train(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         revision = GitRevision(**request.params.get("revision", {}))
@@ -164,6 +170,7 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "record-outcomes": _handle_record_outcomes,
     "prove": _handle_prove,
     "transform": _handle_transform,
+    "refresh": _handle_refresh,
     "train": _handle_train,
     "reproduce": _handle_reproduce,
     "propose": _handle_propose,

@@ -85,6 +85,7 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "ingest": JobKind("ingest", _name_source, _write_lake),
         "replay": JobKind("replay_rows", _name_project, _write_lake),
         "transform": JobKind("transform", _name_project, _write_lake_and_online_store),
+        "refresh": JobKind("transform", _name_project, _write_lake_and_online_store),
         "train": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"revision"})),
         "reproduce": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"run"})),
         "replay-predictions": JobKind(

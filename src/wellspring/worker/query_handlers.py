@@ -117,6 +117,11 @@ def _handle_outcomes(request: QueryRequest) -> JsonValue:
         return [{**summary} for summary in workflows.summarize_outcomes(ports)]
 
 
+def _handle_feature_diff(request: QueryRequest) -> JsonValue:
+    with _open_ports(request) as ports:
+        return workflows.diff_release_features(ports, request.subject).model_dump(mode="json")
+
+
 def _handle_draft_release(request: QueryRequest) -> JsonValue:
     with _open_ports(request) as ports:
         if ports.sequencer is not None:
@@ -205,6 +210,7 @@ QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {
     "drop": _handle_drop,
     "releases": _handle_releases,
     "draft-release": _handle_draft_release,
+    "feature-diff": _handle_feature_diff,
     "outcomes": _handle_outcomes,
     "enrolled": _handle_enrolled,
     "history": _handle_history,

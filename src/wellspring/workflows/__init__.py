@@ -5,6 +5,7 @@ drops        a drop that was not published -> withdrawn, or judged again by the 
 findings     problems with files -> listed, acknowledged by a user, closed when their file changes
 replay       quarantined rows -> validated by the current contract -> the next landed edition
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
+             and those of the warm releases, each built with its own dbt code
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
 predict      served by the API (api/app.py, serving/service.py); each prediction is journalled before it is sent
@@ -22,6 +23,7 @@ from wellspring.workflows.drops import discard_quarantined as discard_quarantine
 from wellspring.workflows.drops import list_drops as list_drops
 from wellspring.workflows.drops import rejudge_drop as rejudge_drop
 from wellspring.workflows.drops import withdraw_drop as withdraw_drop
+from wellspring.workflows.feature_diff import diff_release_features as diff_release_features
 from wellspring.workflows.findings import acknowledge_finding as acknowledge_finding
 from wellspring.workflows.findings import list_findings as list_findings
 from wellspring.workflows.ingest import FileResult as FileResult
@@ -44,4 +46,5 @@ from wellspring.workflows.train import reproduce_run as reproduce_run
 from wellspring.workflows.train import train_model as train_model
 from wellspring.workflows.transform import TransformResult as TransformResult
 from wellspring.workflows.transform import latest_built_edition as latest_built_edition
+from wellspring.workflows.transform import refresh_features as refresh_features
 from wellspring.workflows.transform import run_transform as run_transform

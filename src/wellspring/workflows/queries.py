@@ -11,6 +11,7 @@ from wellspring.errors import NotFound, suggest_name
 from wellspring.models.releases.candidates import list_candidates, read_candidate
 from wellspring.models.releases.history import ReleasePeriod, list_release_periods
 from wellspring.models.releases.store import ReleaseStore
+from wellspring.models.releases.warm import list_warm_releases
 from wellspring.models.spec.artifact import read_artifact
 from wellspring.models.spec.definition import list_models
 from wellspring.records.ingestion import RowAccount
@@ -48,7 +49,7 @@ class CandidateSummary(NamedTuple):
 
 
 class ReleaseSummary(NamedTuple):
-    """A release in a list, with the users who proposed and approved it."""
+    """A release in a list, with the users who proposed and approved it. warm: its features are kept fresh."""
 
     model: str
     id: str
@@ -57,6 +58,7 @@ class ReleaseSummary(NamedTuple):
     approved_by: str
     live: bool
     evaluated_against_live: bool
+    warm: bool = False
 
 
 def list_row_accounts(platform: Platform | ReadPorts, *, limit: int | None = None) -> AccountSummary:
@@ -91,7 +93,12 @@ def list_release_summaries(ledger: LedgerReader) -> list[ReleaseSummary]:
     release_store = ReleaseStore(ledger.project.models_dir)
     releases = [release_store.get(release_id) for release_id in release_store.list_ids()]
     releases.sort(key=lambda release: (release.known_since, release.id))
-    return [_summarize_release(release, release_store, ledger.index) for release in releases]
+    keep_warm = ledger.project.models.keep_warm if ledger.project.models is not None else 0
+    warm = {release.id for release in list_warm_releases(ledger.index, release_store, keep_warm=keep_warm)}
+    return [
+        _summarize_release(release, release_store, ledger.index)._replace(warm=release.id in warm)
+        for release in releases
+    ]
 
 
 def list_model_history(ledger: LedgerReader, model: str, instant: datetime | None = None) -> list[ReleasePeriod]:

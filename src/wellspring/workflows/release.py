@@ -14,6 +14,7 @@ from wellspring.serving.replay import PredictionReplayer, ReproductionResult
 from wellspring.serving.scorer import Scorer
 from wellspring.trust import approvals, policy, user_notes
 from wellspring.workflows.prove import seal_stories
+from wellspring_verify import approvals as notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, 
 
 
 def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note: UserNote) -> tuple[Release, str]:
-    """Restore the previous release of a model as the author of a note. Return it and the user's name.
+    """Restore the previous release of a model, or the one that the note names, as its author. Return it and the user.
 
     A note that was executed before changes nothing: the release that it restored is returned. Raises Refused if
     another release is live than the one that the note replaces.
@@ -118,7 +119,8 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note
         restored_id = history.get_switched_release(executed)
         return models.releases.release_store.get(restored_id), author.principal.name
     live_id, signed_at = models.releases.release_store.live_id(model), note.lines[-1]
-    author.require_lines(model, live_id or "none", signed_at)
+    _, _, target = note.lines[1].partition(":")
+    author.require_lines(model, notes.rollback_line(live_id or "none", target), signed_at)
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
     try:
         restored_release = promotion.rollback_release(
@@ -127,6 +129,7 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note
             models.releases,
             policies=policies,
             step=platform.step,
+            target=target or None,
             note_facts={**author.facts, "signed_at": signed_at},
         )
     finally:

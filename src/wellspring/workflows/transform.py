@@ -10,6 +10,7 @@ from wellspring.data.features import materialize, view_process, views
 from wellspring.data.transform import build
 from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused
 from wellspring.lake.built_tables import CODE_PROPERTY, VERSION_PROPERTY
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.training.train import compute_environment_digest
 from wellspring.project import PROJECT_FILE
 from wellspring.records.features import FeatureViews
@@ -21,7 +22,9 @@ from wellspring.workflows.prove import seal_stories
 from wellspring.workflows.warm_releases import (
     NewestBuild,
     WarmRelease,
+    find_release_features,
     list_release_features,
+    refresh_release,
     refresh_releases,
     require_fresh,
 )
@@ -131,6 +134,28 @@ def _write_online(
     platform.sequencer.integrate()
     require_fresh(platform, refreshed)
     return _OnlineResult(row_counts, {view.name: view.version for view in newest.views.views}, refreshed)
+
+
+def refresh_features(
+    platform: Platform, online_store: OnlineWriter, release_id: str, *, progress: WorkflowProgress
+) -> WarmRelease:
+    """Make the features of a release fresh, so that it can answer: a rollback to a release that is not warm needs it.
+
+    Raises NotFound for an unknown release, Refused before the first build, and the errors of a build.
+    """
+    recover_interrupted_ingests(platform)
+    release = ReleaseStore(platform.project.models_dir).get(release_id)
+    edition = latest_built_edition(platform)
+    landed = platform.lake.get_edition(edition.parent)
+    assert landed is not None  # get_edition returns None only without an id
+    newest = NewestBuild(landed, edition, load_edition_views(platform, edition))
+    features, warm = find_release_features(platform, release), list_release_features(platform)
+    progress("online", 0, 1)
+    refreshed = refresh_release(
+        platform, online_store, newest, features, [*warm, features], open_transform_sources(platform.project)
+    )
+    platform.sequencer.integrate()
+    return refreshed
 
 
 def save_bound_views(

@@ -14,7 +14,7 @@ from tests.builders.released_model import ANYTHING, NOW, Released
 from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases import candidates
-from wellspring.models.releases.history import list_release_periods
+from wellspring.models.releases.history import build_rollback_stack, list_release_periods
 from wellspring.models.releases.promotion import (
     PromotionExecutor,
     build_release,
@@ -175,6 +175,25 @@ def test_a_rollback_restores_the_former_tuple_byte_for_byte_and_goes_further_bac
     # Forward again, and back from there.
     project.released(4)
     assert go_back(project) == first
+
+
+def test_a_rollback_restores_any_release_that_was_live(project: Released):
+    first, second, third = (project.released(seed) for seed in (1, 2, 3))
+    assert go_back(project, target=first.id) == first
+    assert build_rollback_stack(project.books, "denials") == [first.id]
+    # Also one from which an earlier rollback went back.
+    assert go_back(project, target=third.id) == third
+    assert build_rollback_stack(project.books, "denials") == [first.id, third.id]
+    assert go_back(project) == first
+    assert project.releases.get_live("denials") == first
+    facts = [entry.facts.get("to_release") for entry in project.step.done("rollback")]
+    assert facts == [first.id, third.id, None]
+    for target, what in ((first.id, "is live already"), (project.train(4).id, "was never live"), (second.id, None)):
+        if what is None:
+            assert go_back(project, target=target) == second
+        else:
+            with pytest.raises(Refused, match=what):
+                go_back(project, target=target)
 
 
 def test_a_rollback_is_always_a_persons_and_under_policy(project: Released):

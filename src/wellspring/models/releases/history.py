@@ -57,16 +57,24 @@ def list_release_periods(
 
 
 def build_rollback_stack(index: LedgerEntries, model: str) -> list[str]:
-    """List the releases that a rollback could restore, the live one last. Raises CorruptedError."""
+    """List the releases that were live one after another and not rolled back from, the live one last.
+
+    A rollback to a release of the list removes those after it; one to a release that an earlier rollback removed adds
+    it again. Raises CorruptedError for a rollback to a release that was never live.
+    """
     rollback_stack: list[str] = []
+    ever_live: set[str] = set()
     for indexed_entry in _list_switches(index, model):
         release_id = get_switched_release(indexed_entry.entry)
         if indexed_entry.entry.phase != "done":
             continue
         if indexed_entry.entry.action == "promote":
             rollback_stack.append(release_id)
-        elif rollback_stack[-2:-1] == [release_id]:
-            rollback_stack.pop()
+            ever_live.add(release_id)
+        elif release_id in rollback_stack[:-1]:
+            del rollback_stack[rollback_stack.index(release_id) + 1 :]
+        elif release_id in ever_live and release_id != rollback_stack[-1]:
+            rollback_stack.append(release_id)
         else:
             raise CorruptedError(
                 f"{indexed_entry.entry.id} rolled back to {release_id}, which was not live before",

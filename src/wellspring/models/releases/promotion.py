@@ -140,23 +140,22 @@ def rollback_release(
     *,
     policies: PolicySet,
     step: Recorder,
+    target: str | None = None,
     note_facts: Mapping[str, JsonValue] | None = None,
 ) -> Release:
-    """Make the previous release live again; a second rollback goes further back. Needs a person, but no approval.
+    """Make the previous release live again, or the target; a second rollback goes further back.
 
-    note_facts: of the note that the person signed, for the entry. MLflow is synchronized if it responds, and cannot
-    prevent a rollback. Raises Refused, CorruptedError.
+    Needs a person, but no approval. target: id of a release that was live before. note_facts: of the note that the
+    person signed, for the entry. MLflow is synchronized if it responds, and cannot prevent a rollback. Raises Refused,
+    NotFound, CorruptedError.
     """
     if not person.name.startswith("user:"):
         raise Refused(f"{person.name} is not a person", fix="log in: only a person can roll back")
     authorize_act(policies, person, build_rollback_act(model), step=step)
     rollback_stack = _load_rollback_stack(model, release_context)
-    if len(rollback_stack) < 2:
-        raise Refused(
-            f"no release of {model} was live before {rollback_stack[0] if rollback_stack else 'now'}",
-            fix="approve another release",
-        )
-    previous_release = release_context.release_store.get(rollback_stack[-2])
+    previous_release = release_context.release_store.get(
+        _find_rollback_target(model, rollback_stack, target, release_context)
+    )
     release_context.load_check(previous_release)
     facts: dict[str, JsonValue] = {
         **(note_facts or {}),
@@ -164,6 +163,8 @@ def rollback_release(
         "previous_release": rollback_stack[-1],
         "user": person.name,
     }
+    if target is not None:
+        facts["to_release"] = target
     with (
         release_context.fence.fence_writes(f"release:{model}"),
         step(
@@ -175,6 +176,23 @@ def rollback_release(
         step.crash_point("release.rollback:live-set")
     _try_sync_registry(model, release_context)
     return previous_release
+
+
+def _find_rollback_target(
+    model: str, rollback_stack: list[str], target: str | None, release_context: ReleaseContext
+) -> str:
+    if len(rollback_stack) < 2 and target is None:
+        raise Refused(
+            f"no release of {model} was live before {rollback_stack[0] if rollback_stack else 'now'}",
+            fix="approve another release",
+        )
+    if target is None:
+        return rollback_stack[-2]
+    if rollback_stack[-1:] == [target]:
+        raise Refused(f"release:{target} is live already", fix=f"see `wellspring history {model}`")
+    if not history.was_live(release_context.index, model, target):
+        raise Refused(f"release:{target} was never live as {model}", fix=f"see `wellspring history {model}`")
+    return target
 
 
 def recover_releases(

@@ -1,0 +1,83 @@
+"""The scene of the demo in which the SQL of a feature changes: the diff, the release by two users, and the rollback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wellspring.cli.context import CliContext
+from wellspring.cli.demo_harness import DemoFigure, begin_scene, indented_context, require_outcome
+from wellspring.cli.demo_users import DemoUsers
+from wellspring.cli.feature_diff import print_feature_diff
+from wellspring.cli.render import progress_bar
+from wellspring.cli.worker_client import run_worker
+from wellspring.project import Project
+
+if TYPE_CHECKING:
+    from wellspring.records.models import Prediction
+
+DEMO_MODEL = "denials"
+CHANGE_COUNT = 50
+"""Predictions that are compared before and after each change."""
+
+
+def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor: Any) -> Iterator[DemoFigure]:
+    """Edit a dbt file, release a model on the new features, and roll both back."""
+    from wellspring.cli.train import run_training
+
+    begin_scene(
+        ctx, "12. A number in the SQL of a feature changes: no answer does, until two users release it; then a rollback"
+    )
+    started_at = time.perf_counter()
+    entity_keys = run_worker(project, "latest-keys", DEMO_MODEL, params={"count": CHANGE_COUNT})
+    before = _predict_all(project, entity_keys)
+    vendor.colleague.smooth(project.root)
+    with progress_bar(enabled=not ctx.as_json) as draw:
+        built = run_worker(project, "transform", on_progress=draw)
+    require_outcome(
+        [item["edition"] for item in built["warm"]] == [before[0].edition] != [built["edition"]["id"]],
+        "the live release keeps the edition that its own SQL built",
+    )
+    edited = _predict_all(project, entity_keys)
+    require_outcome(_scores(edited) == _scores(before), "an edit of dbt changes no answer")
+    ctx.echo(f"  after the edit and a transform: {CHANGE_COUNT} of {CHANGE_COUNT} answers are equal to the last bit")
+    candidate = run_training(project, DEMO_MODEL)["id"]
+    diff = run_worker(project, "feature-diff", candidate)
+    print_feature_diff(indented_context(ctx), diff)
+    changed = {(view["view"], feature["feature"]) for view in diff["views"] for feature in view["features"]}
+    require_outcome(
+        changed == {(vendor.colleague.SMOOTHED_VIEW, vendor.colleague.SMOOTHED_FEATURE)},
+        "the diff names the changed feature and no other",
+    )
+    code, proposed = users.run_as("ines", "release", "propose", candidate)
+    require_outcome(code == 0, "ines proposes the release of the new features")
+    code, _ = users.run_as("omar", "release", "approve", proposed["release"]["id"])
+    require_outcome(code == 0, "omar approves the release of the new features")
+    released = _predict_all(project, entity_keys)
+    moved = sum(first != second for first, second in zip(_scores(before), _scores(released), strict=True))
+    require_outcome(moved > 0, "the new release answers from the new features")
+    code, _ = users.run_as("ines", "release", "rollback", DEMO_MODEL)
+    require_outcome(code == 0, "ines rolls the model back")
+    restored = _predict_all(project, entity_keys)
+    require_outcome(_scores(restored) == _scores(before), "the rollback brings the old features back")
+    subjects = [prediction.subject for prediction in (*before[:10], *released[:10], *restored[:10])]
+    replayed = run_worker(project, "replay-predictions", params={"predictions": subjects})
+    require_outcome(all(replay["equal"] for replay in replayed), "answers of both releases replay")
+    ctx.echo(f"  {moved} of {CHANGE_COUNT} answers changed with the release, and none after the rollback")
+    yield DemoFigure(
+        "a change of features",
+        "edit, build, train, diff, release by two users, rollback; answers equal to the last bit before and after",
+        f"{time.perf_counter() - started_at:.1f} s",
+    )
+
+
+def _predict_all(project: Project, entity_keys: Sequence[Mapping[str, str]]) -> list[Prediction]:
+    from wellspring.client import Client
+
+    with Client(project) as client:
+        return [client.predict(DEMO_MODEL, keys) for keys in entity_keys]
+
+
+def _scores(predictions: Sequence[Prediction]) -> list[str]:
+    return [float(prediction.score).hex() for prediction in predictions]
