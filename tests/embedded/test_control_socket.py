@@ -29,8 +29,11 @@ def project() -> Iterator[Project]:
 
 
 @contextmanager
-def served(path: Path, handle: Any, *, times: int = 1, seconds: float = 2) -> Iterator[ControlSocket]:
-    control = ControlSocket(path, handle, timeout=seconds)
+def served(
+    path: Path, handle: Any, *, times: int = 1, seconds: float = 2, refusals: list[tuple[int, Refused]] | None = None
+) -> Iterator[ControlSocket]:
+    refusals = [] if refusals is None else refusals
+    control = ControlSocket(path, handle, on_refusal=lambda *refusal: refusals.append(refusal), timeout=seconds)
 
     def serve() -> None:
         for _ in range(times):
@@ -66,10 +69,12 @@ def test_an_error_keeps_its_type_message_and_fix(project: Project):
 def test_a_caller_who_is_not_the_owner_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch):
     heard: list[Any] = []
     monkeypatch.setattr(control_socket, "peer_uid", lambda _: 64103)
-    with served(project.socket_path("control"), lambda request: heard.append(request) or {}):
+    refusals: list[tuple[int, Refused]] = []
+    with served(project.socket_path("control"), lambda request: heard.append(request) or {}, refusals=refusals):
         with pytest.raises(Refused, match="uid 64103"):
             send_request(project, {"op": "credential", "role": "enclave"})
     assert heard == []
+    assert [uid for uid, _ in refusals] == [64103]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

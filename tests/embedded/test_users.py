@@ -16,6 +16,7 @@ from tests.builders.recording_step import RecordingStep
 from wellspring.embedded import openbao_setup, users
 from wellspring.embedded.control_socket import ControlSocket
 from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.observe.refusal_log import RefusalLog
 from wellspring.project import Project
 from wellspring.trust.identity.openbao import map_errors
 from wellspring.trust.identity.users import read_login_mount, resume_session
@@ -164,7 +165,7 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
         with openbao_setup.supervisor_session(project) as client:
             return users.enroll_user(project, request["name"], request["password"], client=client, step=step)
 
-    control = ControlSocket(project.socket_path("control"), handle)
+    control = ControlSocket(project.socket_path("control"), handle, on_refusal=lambda *_: None)
     server_thread = threading.Thread(target=lambda: [control.serve_one() for _ in range(2)])
     server_thread.start()
     try:
@@ -179,3 +180,15 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     with pytest.raises(NotFound, match="has no user") as lost:
         users.request_enrollment(project, "guss", PASSWORD)
     assert lost.value.fix == "did you mean 'gus'?"
+
+
+def test_act_that_a_command_refused_is_recorded_by_the_supervisor() -> None:
+    step = RecordingStep()
+    for _ in range(2):
+        users.record_refused_user("enroll", "ann", RefusalLog(step))
+    assert [(entry.action, entry.phase, entry.subject) for entry in step.entries] == [
+        ("enroll", "refused", "user:ann")
+    ] * 2
+    for act, name in (("approve", "ann"), ("enroll", "Ann Smith")):
+        with pytest.raises(Refused, match="the name of a user"):
+            users.record_refused_user(act, name, RefusalLog(step))

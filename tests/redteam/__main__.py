@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.redteam.catalogue import KINDS, POSITIONS, Attempt, find_missing_minima, list_attempts
@@ -82,6 +83,9 @@ def print_report(results: list[Result], missing: list[str], seconds: float) -> N
         if result.awaited:
             state = "no longer awaits" if result.is_refused else "succeeds, and awaits"
             print(f"{result.name} {state} {result.awaited}")
+    reasons = Counter(result.no_entry_because for result in results if result.no_entry_because)
+    for reason, count in reasons.most_common():
+        print(f"{count} without an entry: {reason}")
     for line in missing:
         print(f"missing: {line}")
     refused = sum(result.is_refused for result in results)

@@ -34,9 +34,8 @@ class Attempt(NamedTuple):
     """One attempt. refused, allowed: what the attempt and its twin must return, to the letter.
 
     recorded: the entries of which the ledger must hold at least one, each as its action and a word in it, or `openbao`
-    and a word in OpenBao's audit log; empty if there is none, because the kernel or a command refuses the attempt
-    before a server is reached. awaited: the defence that does not exist yet; such an attempt may succeed. needs: what
-    must run.
+    and a word in OpenBao's audit log; empty if there is none, and then `unrecorded.py` says why. awaited: the defence
+    that does not exist yet; such an attempt may succeed. needs: what must run.
     """
 
     name: str

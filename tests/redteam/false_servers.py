@@ -254,7 +254,10 @@ def ask_supervisor_for_a_credential(target: Target, is_twin: bool) -> str:
     return describe_outcome(ask) if is_twin else target.run_as("worker", ask)
 
 
-@attempt("false-servers", "owner", refused="refused", allowed="answered", needs="servers")
+@attempt(
+    "false-servers", "owner", refused="refused", allowed="answered", needs="servers",
+    recorded=("control server:supervisor",),
+)  # fmt: skip
 def ask_supervisor_for_a_role(target: Target, is_twin: bool) -> str:
     """The owner asks the supervisor for a credential, which no request returns; for the status it may ask."""
 
@@ -277,7 +280,10 @@ def list_files_of_a_source(target: Target, is_twin: bool) -> str:
     return target.run_as("worker" if is_twin else "other-user", ask)
 
 
-@attempt("false-servers", "other-user", refused="refused", allowed="answered", needs="servers")
+@attempt(
+    "false-servers", "other-user", refused="refused", allowed="answered", needs="servers",
+    recorded=("connect server:sequencer",),
+)  # fmt: skip
 def pack_lines_of_the_log(target: Target, is_twin: bool) -> str:
     """Another user asks the sequencer to pack lines; the worker's uid may."""
     server = find_server_socket(target.project, "sequencer")

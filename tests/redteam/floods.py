@@ -209,7 +209,10 @@ def send_an_endless_request_for_a_job(target: Target, is_twin: bool) -> str:
     return "closed" if outcome in {"ECONNRESET", "EPIPE"} else outcome
 
 
-@attempt("floods", "owner", refused="locked", allowed="logged in", needs="model")
+@attempt(
+    "floods", "owner", refused="locked", allowed="logged in", needs="model",
+    recorded=("authenticate user:ugo",),
+)  # fmt: skip
 def guess_passwords(target: Target, is_twin: bool) -> str:
     """Somebody guesses passwords of a new user until the name is locked; without guesses the user logs in."""
     name = "una" if is_twin else "ugo"

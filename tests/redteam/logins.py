@@ -79,7 +79,7 @@ def acknowledge_without_a_right(target: Target, is_twin: bool) -> str:
     return _acknowledge(target, name, "the vendor removes it")
 
 
-@attempt("small", "owner", refused="exit 77", allowed="exit 0", needs="model")
+@attempt("small", "owner", refused="exit 77", allowed="exit 0", needs="model", recorded=("sign user:wanda",))
 def act_after_ones_removal(target: Target, is_twin: bool) -> str:
     """A user acts who was removed from the project's file; one who is in it may."""
     name = "wim" if is_twin else "wanda"

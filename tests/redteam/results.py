@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tests.redteam.catalogue import Attempt
 from tests.redteam.target import Target, describe_outcome, wait_until
+from tests.redteam.unrecorded import explain_missing_entry
 
 LOG_SECONDS = 10.0
 """Time within which the sequencer adds an entry to the log."""
@@ -24,6 +25,7 @@ class Result(NamedTuple):
     is_refused: bool
     is_twin_allowed: bool
     is_recorded: bool
+    no_entry_because: str
     awaited: str
     problem: str
     seconds: float
@@ -46,5 +48,6 @@ def make_attempt(target: Target, item: Attempt) -> Result:
         problems.append(f"no entry of {' or '.join(item.recorded)} was recorded")
     return Result(
         item.name, item.kind, item.position, item.description, outcome, twin_outcome, is_refused, is_twin_allowed,
-        is_recorded, item.awaited, "; ".join(problems), round(time.monotonic() - started, 1),
+        is_recorded, explain_missing_entry(item), item.awaited, "; ".join(problems),
+        round(time.monotonic() - started, 1),
     )  # fmt: skip

@@ -90,7 +90,10 @@ def read_secret_as_supervisor(target: Target, is_twin: bool) -> str:
     return "read"
 
 
-@attempt("service-users", "owner", refused="refused", allowed="wrapped", needs="servers")
+@attempt(
+    "service-users", "owner", refused="refused", allowed="wrapped", needs="servers",
+    recorded=("authenticate role:supervisor",),
+)  # fmt: skip
 def get_an_unwrapped_credential(target: Target, is_twin: bool) -> str:
     """The owner asks, as the supervisor, for a credential of the enclave that is not wrapped; a wrapped one it gets."""
     with supervisor_session(target.project) as client, map_errors("issue a secret-id"):
@@ -99,7 +102,10 @@ def get_an_unwrapped_credential(target: Target, is_twin: bool) -> str:
         return "wrapped" if issued.get("wrap_info") else "unwrapped"
 
 
-@attempt("service-users", "owner", refused="refused", allowed="logged in", needs="servers")
+@attempt(
+    "service-users", "owner", refused="refused", allowed="logged in", needs="servers",
+    recorded=("authenticate wrapped_credential",),
+)  # fmt: skip
 def use_a_credential_twice(target: Target, is_twin: bool) -> str:
     """Somebody uses a wrapped credential that a service has used; a fresh one is accepted."""
     credential = issue_secret_id(target.project, "worker")
@@ -109,7 +115,10 @@ def use_a_credential_twice(target: Target, is_twin: bool) -> str:
     return "logged in"
 
 
-@attempt("service-users", "owner", refused="refused", allowed="logged in", needs="restart")
+@attempt(
+    "service-users", "owner", refused="refused", allowed="logged in", needs="restart",
+    recorded=("authenticate",),
+)  # fmt: skip
 def use_an_old_credential_of_the_supervisor(target: Target, is_twin: bool) -> str:
     """Somebody uses a copy of the supervisor's credential from before the last start; the present one is accepted."""
     old = target.restart.supervisor_key

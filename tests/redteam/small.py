@@ -78,7 +78,10 @@ def approve_ones_own_release(target: Target, is_twin: bool) -> str:
     return f"exit {(target.release.approval if is_twin else target.release.own_approval).exit_code}"
 
 
-@attempt("small", "owner", refused="refused", allowed="logged in", needs="model")
+@attempt(
+    "small", "owner", refused="refused", allowed="logged in", needs="model",
+    recorded=("authenticate code",),
+)  # fmt: skip
 def use_a_code_twice(target: Target, is_twin: bool) -> str:
     """Somebody uses a code of bob that was used; a fresh one is accepted."""
     shop, server = target.released, find_server_socket(target.project, "openbao")
@@ -101,7 +104,7 @@ def enroll_without_a_terminal(target: Target, is_twin: bool) -> str:
     return target.exit_of("users", "enroll", APPROVER)
 
 
-@attempt("small", "owner", refused="exit 77", allowed="exit 0", needs="model")
+@attempt("small", "owner", refused="exit 77", allowed="exit 0", needs="model", recorded=("enroll user:ann",))
 def enroll_a_user_again(target: Target, is_twin: bool) -> str:
     """The owner enrolls ann a second time, with a password of their own; a user who is not enrolled may be."""
     if is_twin:

@@ -8,6 +8,7 @@ from tests.redteam import catalogue
 from tests.redteam.catalogue import KINDS, POSITIONS, Attempt
 from tests.redteam.results import make_attempt
 from tests.redteam.target import Target
+from tests.redteam.unrecorded import explain_missing_entry
 
 
 def build_attempt(outcome: str, twin_outcome: str, *, awaited: str = "") -> Attempt:
@@ -27,6 +28,11 @@ def test_each_attempt_has_a_name_of_its_own_and_says_why_its_twin_is_allowed():
     attempts = catalogue.list_attempts()
     assert len({item.name for item in attempts}) == len(attempts)
     assert [item.name for item in attempts if ";" not in item.description] == []
+
+
+def test_each_attempt_has_an_entry_or_a_reason_why_it_has_none():
+    attempts = catalogue.list_attempts()
+    assert [item.name for item in attempts if not item.recorded and not explain_missing_entry(item)] == []
 
 
 def test_a_catalogue_below_a_minimum_is_named():

@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.builders.recording_step import RecordingStep
 from tests.builders.sockets import own_server
 from wellspring.embedded.probes import responds_to_line
 from wellspring.errors import CorruptedError, Refused, Unavailable
+from wellspring.observe.refusal_log import RefusalLog
 from wellspring.runtime.service_users import ServiceUsers
 from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.sequencer import request_server
@@ -60,8 +62,8 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def serve(folder: Path, loop: Any, uids: frozenset[int]) -> RequestServer:
-    server = RequestServer(folder / "s.sock", loop, loop, uids)
+def serve(folder: Path, loop: Any, uids: frozenset[int], step: RecordingStep | None = None) -> RequestServer:
+    server = RequestServer(folder / "s.sock", loop, loop, uids, RefusalLog(step or RecordingStep()))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     return server
 
@@ -134,10 +136,15 @@ def test_an_unknown_request_is_refused(folder: Path, loop: ScriptedLoop, line: b
     assert loop.services == []
 
 
-def test_a_user_who_may_not_send_requests_is_refused(folder: Path):
-    server = serve(folder, ScriptedLoop(), frozenset({4711}))
-    with pytest.raises(Refused, match="may not send requests"):
-        RemoteSequencer(own_server(folder / "s.sock"), "worker").integrate()
+def test_a_user_who_may_not_send_requests_is_refused_and_recorded_once_a_minute(folder: Path):
+    step = RecordingStep()
+    server = serve(folder, ScriptedLoop(), frozenset({4711}), step)
+    for _ in range(3):
+        with pytest.raises(Refused, match="may not send requests"):
+            RemoteSequencer(own_server(folder / "s.sock"), "worker").integrate()
+    (entry,) = step.entries
+    assert (entry.action, entry.phase, entry.subject) == ("connect", "refused", "server:sequencer")
+    assert entry.facts["peer"] == f"uid:{os.geteuid()}"
     server.shutdown()
     server.server_close()
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.builders import projects
+from tests.builders.recording_step import RecordingStep
 from wellspring.embedded import layout
-from wellspring.errors import Unavailable
+from wellspring.errors import CorruptedError, Unavailable
 from wellspring.project import Project
+from wellspring.runtime.lock_holders import LockHolder
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.stores.locks.file import FileLocks
 from wellspring.supervisor import client
-from wellspring.supervisor.leftover_processes import end_leftover_processes
+from wellspring.supervisor.leftover_processes import end_leftover_processes, record_ended_processes
 
 HOLD = (
     "import fcntl, os, sys\nuid = int(sys.argv[2])\nlock = open(sys.argv[1], 'a')\n"
@@ -53,10 +55,24 @@ def test_stop_ends_a_leftover_process_and_names_it(project: Project):
             FileLocks(locks, wait_seconds=0).acquire("landed", "job:1")
         assert "wellspring down" in refused.value.fix
         output: list[str] = []
-        assert not client.stop_servers(project, progress=output.append)
+        ended: list[LockHolder] = []
+        assert not client.stop_servers(project, progress=output.append, on_ended=ended.append)
+        assert [holder.pid for holder in ended] == [process.pid]
         assert process.wait(60) == -9
         assert output == [f"ended pid {process.pid}, which was left over and held {locks / 'landed.lock'}"]
     FileLocks(locks, wait_seconds=0).acquire("landed", "job:1")
+    step = RecordingStep()
+    for _ in range(2):
+        record_ended_processes(project, step)
+    (entry,) = step.entries
+    assert (entry.action, entry.phase, entry.subject) == ("end_process", "done", f"process:{process.pid}")
+    assert entry.facts == {"uid": uid, "held": ".wellspring/jobs/locks/landed.lock"}
+
+
+def test_damaged_list_of_ended_processes_stops_the_start(project: Project):
+    (project.state_dir / "ended-processes.json").write_text("[1]")
+    with pytest.raises(CorruptedError, match="is damaged"):
+        record_ended_processes(project, RecordingStep())
 
 
 @pytest.mark.parametrize("journal", ["worker", "enclave", "supervisor"])

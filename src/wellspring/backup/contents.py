@@ -23,7 +23,7 @@ UNSAVED_NAMES = frozenset({".git", ".venv", "__pycache__", "node_modules", ".pyt
 """Folders of these names hold nothing that the platform reads."""
 RESTORE_FOLDER = ".restore"
 """A folder of a project that is being restored; it is removed last."""
-_NEW_AT_EACH_START = ("logs", "tmp", "run.json", "runtime-dir", "uid-range", "restored.json")
+_NEW_AT_EACH_START = ("logs", "tmp", "run.json", "runtime-dir", "uid-range", "restored.json", "ended-processes.json")
 _APPENDED = ("journals", "openbao/audit.log")
 
 

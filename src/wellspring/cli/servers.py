@@ -13,6 +13,7 @@ from wellspring.runtime.run_state import describe_separation, find_unread_change
 
 if TYPE_CHECKING:
     from wellspring.project import Project
+    from wellspring.runtime.lock_holders import LockHolder
     from wellspring.trust.ledger.remote_sequencer import SequencerStatus
 
 
@@ -38,9 +39,13 @@ def down(ctx: CliContext) -> int:
     """Stop the servers of this project; all data stays."""
     from wellspring.supervisor import client
 
-    stopped = client.stop_servers(ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"))
+    ended: list[LockHolder] = []
+    stopped = client.stop_servers(
+        ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"), on_ended=ended.append
+    )
     ctx.echo("stopped" if stopped else "nothing was running")
-    ctx.print_result({"stopped": bool(stopped)}, next_command="wellspring up")
+    processes = [{"pid": holder.pid, "held": str(holder.path)} for holder in ended]
+    ctx.print_result({"stopped": bool(stopped), "ended": processes}, next_command="wellspring up")
     return 0
 
 

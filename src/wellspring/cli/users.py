@@ -66,6 +66,7 @@ def enroll(ctx: CliContext, name: str) -> int:
     # While the log cannot be read, only the supervisor checks for an earlier enrollment.
     with suppress(Unavailable):
         if name in run_worker(project, "enrolled"):
+            enrollment.report_refusal(project, "enroll", name)
             raise enrollment.already_enrolled(name)
     password = click.prompt("password", hide_input=True, confirmation_prompt="again")
     enrolled: dict[str, Any] = enrollment.request_enrollment(project, name, str(password), trace=get_command_trace())
@@ -80,6 +81,7 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
 
     Raises Refused without a terminal, and for a wrong password or code.
     """
+    from wellspring.embedded import users as enrollment
     from wellspring.runtime.server_sockets import find_server_socket
     from wellspring.trust import user_notes
     from wellspring.trust.identity import users as identity
@@ -90,6 +92,9 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
     password = click.prompt("password", hide_input=True, err=True)
     code = click.prompt("code", hide_input=True, err=True)
     token = identity.login_user(server, str(name), str(password), str(code), mount=mount).token
+    if name not in project.users:
+        # A removed user still has a password; the session refuses the act.
+        enrollment.report_refusal(project, "sign", str(name))
     with identity.resume_session(project, token) as user:
         return user_notes.sign_note(user, kind, *lines)
 

@@ -17,7 +17,9 @@ from wellspring.runtime.unix_socket import connect_unix_socket, peer_uid
 
 _MAX_REQUEST_BYTES = 64 * 1024
 _REQUEST_TIMEOUT = 2.0
-REQUEST_FIX = "send one of: status, stop, start, restart, enroll, begin_backup, end_backup, record_key_export"
+REQUEST_FIX = (
+    "send one of: status, stop, start, restart, enroll, report_refusal, begin_backup, end_backup, record_key_export"
+)
 
 
 def send_request(project: Project, request: Mapping[str, str], *, timeout: float = 30.0) -> dict[str, Any]:
@@ -47,13 +49,20 @@ class ControlSocket:
     """The listening side.
 
     handler: maps a request to a response; a WellspringError that it raises is sent to the client as an error.
-    timeout: seconds in which a client must send its whole request. The supervisor serves one client at a time.
+    on_refusal: gets the uid of a client, and the refusal of its request. timeout: seconds in which a client must send
+    its whole request. The supervisor serves one client at a time.
     """
 
     def __init__(
-        self, path: Path, handler: Callable[[dict[str, Any]], dict[str, Any]], *, timeout: float = _REQUEST_TIMEOUT
+        self,
+        path: Path,
+        handler: Callable[[dict[str, Any]], dict[str, Any]],
+        *,
+        on_refusal: Callable[[int, Refused], None],
+        timeout: float = _REQUEST_TIMEOUT,
     ) -> None:
         self._handler = handler
+        self._on_refusal = on_refusal
         self._timeout = timeout
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(os.fspath(path))
@@ -90,6 +99,8 @@ class ControlSocket:
                 raise Refused("the request is not a JSON object", fix=REQUEST_FIX)
             return self._handler(request)
         except WellspringError as error:
+            if isinstance(error, Refused):
+                self._on_refusal(uid, error)
             return error_message(error)
 
 

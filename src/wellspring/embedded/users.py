@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from pydantic import JsonValue
 
 from wellspring.embedded.control_socket import send_request
-from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, suggest_name
+from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError, suggest_name
+from wellspring.observe.refusal_log import RefusalLog
 from wellspring.project import PROJECT_FILE, Project, UserSettings, load_project
 from wellspring.records.observe import Recorder
 from wellspring.trust.identity.openbao import map_errors
@@ -38,6 +40,7 @@ LOCKOUT = {
     "lockout_duration": "1m",
 }
 """When a name is locked after wrong passwords, and for how long."""
+_REPORTED_ACTS = {"enroll", "sign"}
 _TOTP_METHOD = {
     "method_name": SIGNING_POLICY,
     "issuer": "wellspring",
@@ -146,6 +149,23 @@ def request_enrollment(project: Project, name: str, password: str, *, trace: str
     _require_strong_password(password)
     response = send_request(project, {"op": "enroll", "name": name, "password": password, "trace": trace})
     return {"otpauth_url": str(response["otpauth_url"]), "public_key": str(response["public_key"])}
+
+
+def report_refusal(project: Project, act: str, name: str) -> None:
+    """Let the supervisor record an act of a user that a command refused before a server saw it: `enroll` or `sign`.
+
+    Does nothing if the supervisor does not respond: the refusal stands.
+    """
+    with suppress(WellspringError):
+        send_request(project, {"op": "report_refusal", "act": act, "name": name})
+
+
+def record_refused_user(act: str, name: str, refusals: RefusalLog | None) -> None:
+    """Record what `report_refusal` sent, in the supervisor's process."""
+    if act not in _REPORTED_ACTS or not USER_NAME_PATTERN.fullmatch(name) or refusals is None:
+        raise Refused("the report of a refusal has an act and the name of a user", fix="use the command line")
+    refused = Refused(f"the command line refused to {act} {name}", fix="ask this user, or the project's owner")
+    refusals.record(act, f"user:{name}", "owner", refused)
 
 
 def enroll_user(project: Project, name: str, password: str, *, client: Any, step: Recorder) -> dict[str, Any]:

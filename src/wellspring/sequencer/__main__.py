@@ -13,6 +13,7 @@ from functools import partial
 
 from wellspring.bootstrap.sequencer_ports import open_sequencer
 from wellspring.errors import CorruptedError
+from wellspring.observe.refusal_log import RefusalLog
 from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service, stop_on_lost_login
 from wellspring.sequencer.integration import IntegrationLoop
@@ -67,7 +68,9 @@ def run_sequencer(project: Project, credential: Credential, stop: threading.Even
             clock=ledger.clock,
             interval=timedelta(seconds=project.ledger.pack_seconds),
         )
-        server = RequestServer(project.socket_path("sequencer"), loop, packing, allowed_uids(project))
+        server = RequestServer(
+            project.socket_path("sequencer"), loop, packing, allowed_uids(project), RefusalLog(ledger.step)
+        )
         for name, run in (("sequencer socket", server.serve_forever), ("line packs", partial(packing.run, stop))):
             threading.Thread(target=run, name=name, daemon=True).start()
         try:

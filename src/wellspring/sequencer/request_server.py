@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wellspring.errors import Refused, Unavailable, WellspringError, encode_error
+from wellspring.observe.refusal_log import RefusalLog
 from wellspring.project import Project
 from wellspring.runtime.process import format_location
 from wellspring.runtime.service_users import read_service_users
@@ -30,16 +31,19 @@ class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Serves the two loops of the sequencer; call `serve_forever`, from another thread `shutdown`, then `server_close`.
 
     uids: the users who may send requests, each with at most MAX_CONNECTIONS at a time. Others may connect, and get a
-    refusal.
+    refusal, which `refusals` records.
     """
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, path: Path, loop: IntegrationLoop, packing: PackingLoop, uids: frozenset[int]) -> None:
+    def __init__(
+        self, path: Path, loop: IntegrationLoop, packing: PackingLoop, uids: frozenset[int], refusals: RefusalLog
+    ) -> None:
         self.loop = loop
         self.packing = packing
         self.path = path
+        self._refusals = refusals
         self._slots = {uid: threading.BoundedSemaphore(MAX_CONNECTIONS) for uid in uids}
         path.unlink(missing_ok=True)
         super().__init__(str(path), _RequestHandler)
@@ -58,6 +62,7 @@ class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 f"user {uid} may not send requests to the sequencer",
                 fix="only the services of this project and its owner may",
             )
+            self._refusals.record("connect", "server:sequencer", f"uid:{uid}", error)
         elif self._slots[uid].acquire(blocking=False):
             return True
         else:

@@ -21,6 +21,7 @@ from wellspring.embedded.control_socket import send_request
 from wellspring.embedded.path_access import PRIVATE
 from wellspring.errors import ProjectError, Refused, Unavailable, WellspringError, decode_error
 from wellspring.project import Project, load_project
+from wellspring.runtime.lock_holders import LockHolder
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.run_state import RunState, ServerState, read_run_state
@@ -75,16 +76,23 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
         return _launch_supervisor(project, lock, progress)
 
 
-def stop_servers(project: Project, *, progress: Callable[[str], None] = _ignore_progress) -> bool:
+def stop_servers(
+    project: Project,
+    *,
+    progress: Callable[[str], None] = _ignore_progress,
+    on_ended: Callable[[LockHolder], None] = lambda _: None,
+) -> bool:
     """Stop the servers and remove their sockets and run.json. Returns False if the supervisor was not running.
 
-    A process that they left over and that holds a lock of the project is ended, and `progress` names it.
+    A process that they left over and that holds a lock of the project is ended; `progress` names it, `on_ended` gets
+    it, and the next start records it.
     """
     layout.ensure_ownership(project)
     with _startup_lock(project):
         running = _read_run_state(project)
         was_running = running is not None and is_same_process(running.supervisor)
-        _stop_running(project, running, progress)
+        for holder in _stop_running(project, running, progress):
+            on_ended(holder)
         return was_running
 
 
@@ -267,8 +275,11 @@ def _terminate(pid: int) -> None:
         return
 
 
-def _stop_running(project: Project, running: RunState | None, progress: Callable[[str], None]) -> None:
-    """Stop the servers through the control socket, then by signal; remove run.json and the sockets."""
+def _stop_running(project: Project, running: RunState | None, progress: Callable[[str], None]) -> list[LockHolder]:
+    """Stop the servers through the control socket, then by signal; remove run.json and the sockets.
+
+    Returns the processes that they left over, which were ended.
+    """
     if running is not None and is_same_process(running.supervisor):
         try:
             send_request(project, {"op": "stop"}, timeout=2)
@@ -283,10 +294,12 @@ def _stop_running(project: Project, running: RunState | None, progress: Callable
             if not wait_for_exit(server, 10):
                 os.kill(server.pid, signal.SIGKILL)
                 wait_for_exit(server, 5)
-    for holder in end_leftover_processes(project):
+    ended = end_leftover_processes(project)
+    for holder in ended:
         progress(f"ended pid {holder.pid}, which was left over and held {holder.path}")
     remove_file(project.state_dir / "run.json")
     layout.remove_runtime_dir(project)
+    return ended
 
 
 def main() -> int:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from wellspring.errors import CorruptedError
 from wellspring.project import Project
+from wellspring.records.observe import Recorder
 from wellspring.runtime.lock_holders import LockHolder, find_lock_holders
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import ServerState
+from wellspring.runtime.trusted_folder import read_file, remove_file, write_file
 from wellspring.supervisor.managed_process import is_same_process, process_uid, wait_for_exit
 
 _EXIT_TIMEOUT = 10.0
+_ENDED_FILE = "ended-processes.json"
+"""File in `.wellspring/` that names ended processes until the next start records them: before it nothing can."""
+_MAX_RECORDED = 100
 
 
 def _list_service_locks(project: Project) -> Iterator[Path]:
@@ -35,11 +42,45 @@ def end_leftover_processes(project: Project) -> list[LockHolder]:
         *((holder, service_uids) for holder in find_lock_holders(_list_service_locks(project))),
         *((holder, {own_uid}) for holder in find_lock_holders([project.journals_dir / "supervisor" / "lock"])),
     ]
-    return [
-        holder
-        for holder, uids in holders
-        if holder.pid != os.getpid() and process_uid(holder.pid) in uids and _kill_process(holder)
-    ]
+    ended: list[LockHolder] = []
+    for holder, uids in holders:
+        uid = process_uid(holder.pid)
+        if holder.pid != os.getpid() and uid in uids and _kill_process(holder):
+            ended.append(holder)
+            _remember_ended(project, holder, uid)
+    return ended
+
+
+def record_ended_processes(project: Project, step: Recorder) -> None:
+    """Record the processes that were ended since the last start. A start that is interrupted here records them again.
+
+    Raises CorruptedError.
+    """
+    path = project.state_dir / _ENDED_FILE
+    for item in _read_ended(path):
+        with step("end_process", f"process:{item['pid']}", facts={"uid": item["uid"], "held": item["held"]}):
+            pass
+    remove_file(path)
+
+
+def _remember_ended(project: Project, holder: LockHolder, uid: int | None) -> None:
+    path = project.state_dir / _ENDED_FILE
+    # The name of a folder below the project: short, and without a value of a file.
+    lock = os.path.relpath(holder.path, project.root)[-100:]
+    ended = [*_read_ended(path), {"pid": holder.pid, "uid": uid, "held": lock}]
+    write_file(path, json.dumps(ended[-_MAX_RECORDED:]).encode(), 0o600)
+
+
+def _read_ended(path: Path) -> list[dict[str, int | str | None]]:
+    try:
+        ended = json.loads(read_file(path))
+        return [{"pid": int(item["pid"]), "uid": item["uid"], "held": str(item["held"])} for item in ended]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError):
+        raise CorruptedError(
+            f"{path} is damaged", fix=f"keep a copy, remove {path}, then run `wellspring up`"
+        ) from None
 
 
 def _kill_process(holder: LockHolder) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import selectors
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import responds_to_http, responds_to_line, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, format_error, suggest_name
+from wellspring.observe.refusal_log import RefusalLog
 from wellspring.operations.incidents import IncidentStore
 from wellspring.project import Project, hash_sections
 from wellspring.records.clock import SystemClock
@@ -34,14 +34,16 @@ from wellspring.stores.online.port import ROW_KEY_SECRET
 from wellspring.supervisor.backup_records import BACKUP_OPERATIONS, BackupRecords
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
+from wellspring.supervisor.leftover_processes import record_ended_processes
+from wellspring.supervisor.login_watch import OpenBaoRefusals
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
 from wellspring.supervisor.monitor import MonitorSettings, ServerMonitor
+from wellspring.supervisor.request_loop import serve_requests
 from wellspring.supervisor.stop_signals import StopRequested, stop_on_signals
 from wellspring.supervisor.worker_process import configure_project_code, configure_worker
 from wellspring.trust.vault.postgres_outbox import OUTBOX_SECRET
 
 READY_TIMEOUT = 60.0
-_RENEWAL_INTERVAL = 3600.0
 ReportCallback = Callable[[dict[str, Any]], None]
 
 
@@ -63,6 +65,7 @@ class Supervisor:
         )
         self._settings = select_settings("supervisor", hash_sections(project.root))
         self._backups = BackupRecords(project)
+        self.refusals: RefusalLog | None = None
 
     def start_all(self) -> None:
         """Start all servers and wait until every readiness probe succeeds. Raises Unavailable, CorruptedError."""
@@ -91,7 +94,9 @@ class Supervisor:
                 project, openbao_setup.request_supervisor_key(project), clock=open_clock(project), crash_at=None
             )
         )
+        self.refusals = RefusalLog(self._step)
         self._backups.record_restore(self._step)
+        record_ended_processes(project, self._step)
         self._wait_until_ready(openbao_process)
         openbao_setup.rotate_supervisor_key(project, privileges)
         remaining = [describe.describe_postgres(programs.postgres)]
@@ -171,6 +176,13 @@ class Supervisor:
         self._recorder_stack.callback(monitor.close)
         self._monitor = monitor
         return monitor
+
+    def watch_logins(self) -> OpenBaoRefusals:
+        """Return what records the requests that OpenBao refuses from now on. All servers must run."""
+        if self.refusals is None:
+            raise Unavailable("the supervisor is not ready", fix="try again in a moment")
+        path = openbao.openbao_data_dir(self.project) / "audit.log"
+        return OpenBaoRefusals(path, self.refusals)
 
     def restart_process(self, name: str) -> None:
         """Restart one server; the others keep running. Raises NotFound, Unavailable when it is not ready in time."""
@@ -287,10 +299,18 @@ class Supervisor:
                     return users.enroll_user(self.project, name, password, client=client, step=self._step)
             case {"op": str(operation)} if operation in BACKUP_OPERATIONS:
                 return self._backups.handle_request(request, self._step)
+            case {"op": "report_refusal", "act": str(act), "name": str(name)}:
+                users.record_refused_user(act, name, self.refusals)
+                return {"recorded": name}
             case {"op": "stop"}:
                 raise StopRequested
             case _:
                 raise Refused("the supervisor does not support this request", fix=REQUEST_FIX)
+
+    def record_refusal(self, uid: int, refused: Refused) -> None:
+        """Record a request of the control socket that a user may not send, or that the supervisor refused."""
+        if self.refusals is not None:
+            self.refusals.record("control", "server:supervisor", f"uid:{uid}", refused)
 
     def _run_state(self) -> RunState:
         pid, separation = os.getpid(), self._privileges.separation
@@ -345,10 +365,12 @@ def run_supervisor(project: Project, report: ReportCallback, settings: MonitorSe
     try:
         with stop_on_signals():
             supervisor.start_all()
-            control_socket = ControlSocket(project.socket_path("control"), supervisor.handle_request)
+            control_socket = ControlSocket(
+                project.socket_path("control"), supervisor.handle_request, on_refusal=supervisor.record_refusal
+            )
             supervisor.save_state()
             report({"up": True})
-            _serve_requests(supervisor, control_socket, settings)
+            serve_requests(supervisor, control_socket, settings)
     except StopRequested:
         return 0
     except WellspringError as error:
@@ -363,35 +385,3 @@ def run_supervisor(project: Project, report: ReportCallback, settings: MonitorSe
     finally:
         supervisor.stop_all()
     return 0
-
-
-def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket, settings: MonitorSettings) -> None:
-    """Serve control requests and watch the servers, until StopRequested is raised."""
-    wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def wake() -> None:
-        # A full pipe wakes the loop as well.
-        with suppress(BlockingIOError):
-            os.write(wake_writer, b"\0")
-
-    monitor = supervisor.watch_servers(settings, wake)
-    renewal_at = time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        selector.register(control_socket, selectors.EVENT_READ)
-        selector.register(wake_reader, selectors.EVENT_READ)
-        channel = -1
-        while True:
-            monitor.advance()
-            if time.monotonic() >= renewal_at:
-                renewal_at = time.monotonic() + _RENEWAL_INTERVAL
-                supervisor.rotate_mlflow_certs()
-            channel = supervisor.credentials.watch_in(selector, channel)
-            for key, _ in selector.select(max(0.0, min(monitor.next_due(), renewal_at) - time.monotonic())):
-                if key.fd == wake_reader:
-                    os.read(wake_reader, 4096)
-                elif key.fd == channel:
-                    supervisor.credentials.serve_one()
-                else:
-                    control_socket.serve_one()
