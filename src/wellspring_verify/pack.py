@@ -350,7 +350,7 @@ def _check_completeness(pack: PackCheck, subject: str, entries: dict[int, PackEn
     An entry whose output no later entry reads (a finding, an expiry, the last publish) can be missing unnoticed.
     The story of a drop or dataset also has publish entries with rows of other drops, which have their own stories.
     """
-    follows_all = subject.partition(":")[0] in {"edition", *chain.CHAIN_KINDS}
+    follows_all = subject.partition(":")[0] in {"edition", "pipeline", *chain.CHAIN_KINDS}
     produced_refs = {ref for entry in entries.values() if entry.phase == "done" for ref in entry.outputs}
     drop_ids = {entry.subject.removeprefix("drop:") for entry in entries.values() if entry.subject.startswith("drop:")}
     for index, entry in sorted(entries.items()):

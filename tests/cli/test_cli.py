@@ -8,8 +8,8 @@ import pytest
 from wellspring.cli import cli, main
 
 COMMANDS = (
-    "demo new up down restart status incident doctor backup clean job run source ingest drop finding quarantine transform "
-    "train plan users release predict replay outcome history prove verify ledger"
+    "demo new up down restart status incident doctor backup clean job run source ingest drop finding quarantine "
+    "transform train plan users release predict replay outcome history prove verify ledger"
 ).split()
 
 

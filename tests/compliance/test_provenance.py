@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from tests.builders import prediction_story as result
 from tests.builders.ledger import JournalStep, Ledger
@@ -117,6 +118,38 @@ def test_the_nearest_name_can_be_found(ledger: Ledger):
     assert provenance.list_subjects_of_kind(ledger.index, "release") == sorted([RELEASED, another("0.9").subject])
     assert provenance.list_subjects_of_kind(ledger.index, "dataset") == ["dataset:medical_claim"]
     assert provenance.list_subjects_of_kind(ledger.index, "prediction") == []
+
+
+def test_a_pipeline_has_its_newest_editions_builds_and_contracts(tmp_path: Path):
+    item = Ledger(tmp_path)
+    worker, enclave = JournalStep(item, "worker"), JournalStep(item, "enclave")
+    old, new, foreign = "shop-000000000001", "shop-000000000002", "shop-b-000000000003"
+    for drop, contract in ((old, "orders"), (new, "orders"), (foreign, "returns")):
+        with enclave("land", f"drop:{drop}", facts={"contract": contract}):
+            pass
+    for contract in ("orders@1.0.0", "orders@1.1.0", "returns@1.0.0"):
+        with enclave("accept", f"contract:{contract}"):
+            pass
+    editions: tuple[tuple[str, dict[str, JsonValue]], ...] = (
+        ("e1", {"drops": [old]}),
+        ("e2", {"drops": [new], "parent": "e1"}),
+        ("b1", {"drops": [], "level": "built", "parent": "e1"}),
+        ("b2", {"drops": [], "level": "built", "parent": "e2"}),
+        ("e3", {"drops": [foreign], "parent": "e2"}),
+    )
+    for edition, facts in editions:
+        with worker("publish", f"edition:{edition}", facts=facts):
+            pass
+    for landed in ("e1", "e2", "e3"):
+        with worker("transform", f"dbt:{landed}", inputs=[result.ref(f"edition:{landed}")]):
+            pass
+    item.sequencer.integrate()
+    assert subjects(item, "pipeline:shop") == {
+        f"drop:{old}", f"drop:{new}", "edition:e1", "edition:e2", "edition:b2", "dbt:e2",
+        "contract:orders@1.0.0", "contract:orders@1.1.0",
+    }  # fmt: skip
+    assert provenance.list_subjects_of_kind(item.index, "pipeline") == ["pipeline:shop", "pipeline:shop-b"]
+    assert subjects(item, "pipeline:shed") == set()
 
 
 def test_the_table_says_what_the_code_does():

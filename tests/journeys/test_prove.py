@@ -68,12 +68,13 @@ def keys() -> tuple[str, ...]:
     return ("--key", str(Shared.keys), "--witness", Shared.witness)
 
 
-@pytest.mark.parametrize("kind", ["drop", "edition", "dataset"])
+@pytest.mark.parametrize("kind", ["drop", "edition", "dataset", "pipeline"])
 def test_a_pack_verifies_offline(published: ProjectFixture, tmp_path: Path, kind: str):
     subject = {
         "drop": f"drop:{Shared.drop}",
         "edition": f"edition:{Shared.edition}",
         "dataset": "dataset:medical_claim",
+        "pipeline": "pipeline:clearinghouse",
     }
     output = published.run("prove", subject[kind], "--out", tmp_path / "pack", "--json")
     assert output.code == 0, output.err

@@ -17,9 +17,9 @@ from wellspring.cli.context import CliContext, LazyGroup
 )
 @click.pass_obj
 def prove(ctx: CliContext, subject: str, out: Path) -> int:
-    """Write a pack of evidence about SUBJECT: a drop, edition, dataset, run, candidate, release, model or prediction.
+    """Write a pack of evidence about SUBJECT: a drop, edition, pipeline, run, candidate, release, model, prediction.
 
-    If the ledger already holds the sealed story of SUBJECT, the servers may be down.
+    A pipeline has the name of its source. If the ledger holds the sealed story of SUBJECT, the servers may be down.
     """
     from wellspring.cli.worker_client import run_worker
 

@@ -13,6 +13,9 @@
 Of the other releases of a model, only the promotions and rollbacks are included. The story of a prediction has no entry
 after the prediction, so it is sealed once.
 
+The story of a pipeline, which has the name of its source, has the newest landed edition with a drop of that source, the
+newest built edition, the builds of both, and every entry about the contracts of that source.
+
 An edition that is sealed is referred to as a part of the story, and its entries are not collected again. The story of a
 dataset refers to its own latest part, and has what came after it.
 """
@@ -88,7 +91,10 @@ class _StorySource(NamedTuple):
 
 def describe_subject_kinds() -> str:
     """Describe the subjects that have a story, for a message."""
-    return "drop:ID, edition:ID, dataset:NAME, prediction:ID, model:NAME@RELEASE, release:ID, candidate:ID or run:ID"
+    return (
+        "drop:ID, edition:ID, dataset:NAME, pipeline:SOURCE, prediction:ID, model:NAME@RELEASE, release:ID, "
+        "candidate:ID or run:ID"
+    )
 
 
 def list_subjects_of_kind(index: LedgerIndex, kind: str) -> list[str]:
@@ -98,6 +104,9 @@ def list_subjects_of_kind(index: LedgerIndex, kind: str) -> list[str]:
     if kind == "dataset":
         contract_names = (indexed.entry.facts.get("contract") for indexed in index.list_entries(action="land"))
         return sorted({f"dataset:{name}" for name in contract_names if isinstance(name, str)})
+    if kind == "pipeline":
+        landings = [indexed.entry for indexed in index.list_entries(action="land")]
+        return sorted({f"pipeline:{_source_of(landing.subject)}" for landing in landings})
     if kind == "model":
         promotions = [indexed.entry for indexed in index.list_entries(action="promote", phase="done")]
         return sorted(
@@ -168,6 +177,37 @@ def _dataset_entries(source: _StorySource, name: str) -> Iterator[IndexedEntry |
     yield from _publish_entries(index, drops, after=after)
 
 
+def _pipeline_entries(source: _StorySource, name: str) -> Iterator[IndexedEntry | StoryPart]:
+    """Yield what brought the rows of a source where they are: its newest editions, builds and contracts."""
+    index = source.index
+    published = [indexed.entry for indexed in index.list_entries(action="publish", phase="done")]
+    built = [entry for entry in published if entry.text("level") == "built"]
+    landed = [entry for entry in published if name in {_source_of(drop) for drop in _published_drops(entry)}]
+    if not landed:
+        return
+    editions = dict.fromkeys(entry.subject for entry in (*landed[-1:], *built[-1:]))
+    for edition in editions:
+        part = source.find_part(edition)
+        yield from _follow_edges(source, edition) if part is None else (part,)
+    built_from = {*editions, *(f"edition:{entry.text('parent')}" for entry in built[-1:])}
+    for indexed in index.list_entries(action="transform"):
+        if any(ref.name in built_from for ref in indexed.entry.inputs):
+            yield indexed
+    contracts = {
+        indexed.entry.text("contract")
+        for indexed in index.list_entries(action="land")
+        if _source_of(indexed.entry.subject) == name
+    }
+    for subject in index.list_subjects():
+        if subject.startswith("contract:") and subject.removeprefix("contract:").partition("@")[0] in contracts:
+            yield from index.list_entries(subject=subject)
+
+
+def _source_of(drop: str) -> str:
+    """Return the source of a drop: its id is the source, and twelve digits of its digest."""
+    return drop.removeprefix("drop:").rpartition("-")[0]
+
+
 def _names_contract(entry: Entry, name: str) -> bool:
     """Return whether an entry about a drop names a contract: it landed for it, or was validated against it."""
     if entry.action not in {"land", "admit"}:
@@ -233,6 +273,7 @@ def _kind_collector(kind: str) -> Callable[[_StorySource, str], Iterable[Indexed
 _COLLECTORS: dict[str, Callable[[_StorySource, str], Iterable[IndexedEntry | StoryPart]]] = {
     "drop": _drop_entries,
     "dataset": _dataset_entries,
+    "pipeline": _pipeline_entries,
     "prediction": _prediction_entries,
     "model": _model_entries,
     **{kind: _kind_collector(kind) for kind in ("edition", "release", "candidate", "run")},
