@@ -31,14 +31,15 @@ MAX_RESTORE_SECONDS = 90.0
 
 
 class Drill(NamedTuple):
-    """The figures of a drill. lost_answers: sent before the pause, and not in the restored log.
+    """The figures of a drill. lost_answers: not in the restored log, for which the journals survived.
 
-    answers: sent before the pause. restore_seconds: of `backup restore` and `up` together.
+    answers: sent before the pause; late_answers: after it. restore_seconds: of `backup restore` and `up` together.
     """
 
     rows_before: dict[str, str]
     rows_after: dict[str, str]
     answers: int
+    late_answers: int
     lost_answers: int
     differing_replays: int
     ledger_findings: list[str]
@@ -64,6 +65,9 @@ def run_drill(project: ServingProject, keys: Sequence[dict[str, str]], folder: P
     sender.start()
     try:
         report = project.must("backup", "create", "--to", str(folder / "backups"))
+        count = len(answered)
+        while sender.is_alive() and len(answered) < count + 50:
+            threading.Event().wait(0.01)
     finally:
         stop.set()
         sender.join()
@@ -73,7 +77,7 @@ def run_drill(project: ServingProject, keys: Sequence[dict[str, str]], folder: P
     lost = folder / "lost"
     shutil.move(project.root, lost)
     started = time.perf_counter()
-    restored = restore(project, folder)
+    restored = restore(project, folder, "--journals", str(lost / ".wellspring" / "journals"))
     assert restored.exit_code == 0, restored.screen
     project.must("up")
     restore_seconds = time.perf_counter() - started
@@ -81,11 +85,13 @@ def run_drill(project: ServingProject, keys: Sequence[dict[str, str]], folder: P
     entries = project.must("ledger", "tail", "-n", "1000000")
     recorded = {entry["subject"] for entry in entries if entry["action"] == "predict"}
     before = [prediction for sent_at, prediction in answered if sent_at < taken_at]
-    replayed = run_worker(project.project, "replay-predictions", params={"predictions": before[-50:]})
+    sent = [prediction for _, prediction in answered]
+    replayed = run_worker(project.project, "replay-predictions", params={"predictions": sent[-50:]})
     verified = project.must("ledger", "verify")
     shutil.rmtree(lost)
     return Drill(
-        rows_before, hash_tables(project.project), len(before), len([item for item in before if item not in recorded]),
+        rows_before, hash_tables(project.project), len(before), len(sent) - len(before),
+        len([item for item in sent if item not in recorded]),
         len([item for item in replayed if not item["equal"]]), verified["findings"], report["seconds"],
         report["paused_ms"] / 1000, restore_seconds,
     )  # fmt: skip
@@ -113,11 +119,11 @@ def export_key(project: ProjectCommands, folder: Path) -> None:
     assert exported.exit_code == 0, exported.screen
 
 
-def restore(project: ProjectCommands, folder: Path, *, crash_at: str | None = None) -> TerminalResult:
+def restore(project: ProjectCommands, folder: Path, *options: str, crash_at: str | None = None) -> TerminalResult:
     """Restore the newest backup below a folder, with the shares that are beside it."""
     shares = [word for path in sorted((folder / "shares").iterdir()) for word in ("--share", str(path))]
     point = [f"WELLSPRING_CRASH_AT={crash_at}"] if crash_at else []
-    words = project.argv("backup", "restore", str(folder / "backups"), *shares)
+    words = project.argv("backup", "restore", str(folder / "backups"), *shares, *options)
     answers = [(f"custodian {number}: ", text) for number, text in enumerate(PASSPHRASES, start=1)]
     return run_in_pty(["env", "-u", "WELLSPRING_CRASH_AT", *point, *words], answers)
 

@@ -295,7 +295,8 @@ def test_a_restored_backup_answers_as_before(
     drill = backups.run_drill(released.project, keys[:200], tmp_path)
     print(drill)
     assert drill.rows_after == drill.rows_before
-    assert drill.lost_answers == 0, "an answer that was sent before the pause is in the backup"
+    assert drill.late_answers > 0
+    assert drill.lost_answers == 0, "the backup has the answers of before the pause, and the journals the others"
     assert drill.differing_replays == 0
     assert drill.ledger_findings == []
     assert drill.paused_seconds < backups.MAX_PAUSED_SECONDS

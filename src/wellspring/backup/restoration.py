@@ -19,6 +19,7 @@ from wellspring.backup.backup_folder import BackupFolder
 from wellspring.backup.contents import RESTORE_FOLDER
 from wellspring.backup.manifest import BackupFileRow, BackupManifest, manifest_digest
 from wellspring.backup.master_key import SecretCipher
+from wellspring.backup.surviving_answers import adopt_answers
 from wellspring.embedded.layout import row_owner
 from wellspring.embedded.openbao import seal_key_path
 from wellspring.embedded.path_access import OWNER, PASSAGE, find_access, list_paths
@@ -35,13 +36,17 @@ _CHUNK_BYTES = 1 << 20
 
 
 class RestoreReport(NamedTuple):
-    """What was restored. lost_entries: entries of the log that a surviving witness has seen, and the backup lacks."""
+    """What was restored. lost_entries: entries of the log that a surviving witness has seen, and the backup lacks.
+
+    adopted_answers: lines of the API that were taken from journals that survived.
+    """
 
     id: str
     root: str
     files: int
     log_size: int
     lost_entries: int
+    adopted_answers: int
 
 
 def restore_backup(
@@ -51,6 +56,7 @@ def restore_backup(
     master_key: bytes,
     *,
     witness: Path | None = None,
+    journals: Path | None = None,
     accept_loss: bool = False,
     crash_at: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -58,8 +64,9 @@ def restore_backup(
     """Restore a backup, by default the newest, to the path of its project, which must be an empty folder or missing.
 
     witness: the folder of a witness that survived. If it has seen entries that the backup lacks, the restore is refused
-    unless accept_loss. Raises Refused, NotFound, CorruptedError for content that was changed, Unavailable for a full
-    disk: then the folder holds no project, and the command can be repeated.
+    unless accept_loss. journals: the folder of journals that survived, from which later answers are taken.
+    Raises Refused, NotFound, CorruptedError for content that was changed, Unavailable for a full disk: then the folder
+    holds no project, and the command can be repeated.
     """
     manifest = folder.read_manifest(backup)
     require_same_path(manifest, root)
@@ -75,13 +82,14 @@ def restore_backup(
         )
     require_empty(root)
     try:
-        _Restore(folder, manifest, root, cipher, crash_at, progress).run(master_key, lost_entries)
+        run = _Restore(folder, manifest, root, cipher, crash_at, progress)
+        adopted_answers = run.run(master_key, lost_entries, journals)
     except OSError as exc:
         raise Unavailable(
             f"{root} cannot be written ({exc.strerror}); it holds no project yet",
             fix="free space there, then run the same command again",
         ) from None
-    return RestoreReport(manifest.id, str(root), len(manifest.files), manifest.log_size, lost_entries)
+    return RestoreReport(manifest.id, str(root), len(manifest.files), manifest.log_size, lost_entries, adopted_answers)
 
 
 def require_same_path(manifest: BackupManifest, root: Path) -> None:
@@ -140,7 +148,8 @@ class _Restore:
         self._crash_at = crash_at
         self._progress = progress
 
-    def run(self, master_key: bytes, lost_entries: int) -> None:
+    def run(self, master_key: bytes, lost_entries: int, journals: Path | None) -> int:
+        """Restore everything, and return how many answers were adopted."""
         root = self._root
         self._remove_unfinished()
         settings = self._find_settings()
@@ -164,11 +173,13 @@ class _Restore:
             if row.path != PROJECT_FILE:
                 self._write_file(row, root / row.path, owners)
         self._write_bytes(master_key, seal_key_path(project), 0o600, owners, "seal.key")
+        adopted_answers = 0 if journals is None else adopt_answers(project.journals_dir, journals)
         restored = {
             "backup": self._manifest.id, "digest": manifest_digest(self._manifest), "intent": self._manifest.intent,
             "facts": {
                 "log_size": self._manifest.log_size, "lost_entries": lost_entries, "files": len(self._manifest.files),
-                "accepted_loss": lost_entries > 0, "principal": "owner",
+                "accepted_loss": lost_entries > 0,
+                "adopted_answers": adopted_answers, "principal": "owner",
             },
         }  # fmt: skip
         self._write_bytes(json.dumps(restored).encode(), project.state_dir / "restored.json", 0o600, None, "")
@@ -178,6 +189,7 @@ class _Restore:
         marker.rmdir()
         os.chmod(root, self._manifest.root_mode)
         os.sync()
+        return adopted_answers
 
     def _find_settings(self) -> BackupFileRow:
         row = next((row for row in self._manifest.files if row.path == PROJECT_FILE), None)

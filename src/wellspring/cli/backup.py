@@ -120,11 +120,12 @@ def export_key(ctx: CliContext, folder: Path) -> int:
     help="The file of a custodian; twice.",
 )  # fmt: skip
 @click.option("--witness", type=_FOLDER, help="The folder of a witness that survived: what it has seen must be there.")
+@click.option("--journals", type=_FOLDER, help="The journals of the lost project, if they survived: for later answers.")
 @click.option("--accept-loss", is_flag=True, help="Restore although that witness has seen more entries.")
 @click.pass_obj
 def restore(
-    ctx: CliContext, folder: Path, backup_id: str | None, share_paths: tuple[Path, ...], witness: Path | None, *,
-    accept_loss: bool,
+    ctx: CliContext, folder: Path, backup_id: str | None, share_paths: tuple[Path, ...], witness: Path | None,
+    journals: Path | None, *, accept_loss: bool,
 ) -> int:  # fmt: skip
     """Restore a backup in FOLDER to --project, which must be empty and have the path of the project."""
     import os
@@ -148,10 +149,13 @@ def restore(
         str(click.prompt(f"passphrase of custodian {share.custodian}", hide_input=True, err=True)) for share in shares
     )
     report = restore_backup(
-        backups, backup_id, root, join_shares(shares, (first, second)), witness=witness, accept_loss=accept_loss,
-        crash_at=os.environ.get("WELLSPRING_CRASH_AT"), progress=lambda line: ctx.echo(f"  {line}"),
+        backups, backup_id, root, join_shares(shares, (first, second)), witness=witness, journals=journals,
+        accept_loss=accept_loss, crash_at=os.environ.get("WELLSPRING_CRASH_AT"),
+        progress=lambda line: ctx.echo(f"  {line}"),
     )  # fmt: skip
     ctx.echo(f"restored the backup {report.id}: {report.files:,} files, {report.log_size:,} entries in its log")
+    if report.adopted_answers:
+        ctx.echo(f"{report.adopted_answers:,} entries of the API after the backup were taken from the journals")
     if report.lost_entries:
         ctx.echo(f"{report.lost_entries:,} entries that the witness has seen are lost; the ledger will say so")
     ctx.print_result(report._asdict(), next_command="wellspring up")
