@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-jobs bench-predictions crash redteam simulate mutation docs up down clean
+.PHONY: help system compiled demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-jobs bench-predictions crash redteam simulate mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,14 +42,18 @@ system: ## install Debian packages for tests of monitoring and pages (as root, b
 	  [ -z "$$missing" ] || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
 
-demo: .venv/made-demo ## from a vendor's files to a verified prediction, on the real servers, in .demo/
+# As with the packages: each process of a checkout would compile its modules again. A checkout that cannot be written stays as it is.
+compiled: .venv/made-demo ## compile the modules of this checkout, which each process would do again
+	@$(BIN)/python -m compileall -q src || true
+
+demo: compiled ## from a vendor's files to a verified prediction, on the real servers, in .demo/
 	@$(BIN)/wellspring demo --project $(DEMO)
 
 # All tests of a file run in one process, so its servers start once. (xdist's loadgroup does nothing under pytest 9.2.)
-test: .venv/made-test ## run the tests, on the real servers
+test: .venv/made-test compiled ## run the tests, on the real servers
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-full: .venv/made-test ## run the long tests too
+test-full: .venv/made-test compiled ## run the long tests too
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/made-check ## ruff, pyright, import contracts, architecture tests
@@ -81,13 +85,13 @@ bench-jobs: .venv/made-test ## measure how soon a command's job starts, and a ro
 bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
 	@$(BIN)/python -m benchmarks.predictions $(ARGS)
 
-crash: .venv/made-test ## kill -9 at each named crash point and at random moments
+crash: .venv/made-test compiled ## kill -9 at each named crash point and at random moments
 	@$(BIN)/python -m tests.crash $(ARGS)
 
-redteam: .venv/made-test ## attack a project on its real servers from six positions; each attempt has a twin that is allowed
+redteam: .venv/made-test compiled ## attack a project on its real servers from six positions; each attempt has a twin that is allowed
 	@$(BIN)/python -m tests.redteam $(ARGS)
 
-simulate: .venv/made-test ## thirty days of a project on its real servers under a clock that the harness sets
+simulate: .venv/made-test compiled ## thirty days of a project on its real servers under a clock that the harness sets
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 mutation: .venv/made-check ## break each promise in a copy, and check that its test fails
@@ -96,7 +100,7 @@ mutation: .venv/made-check ## break each promise in a copy, and check that its t
 docs: .venv/made-test ## run the code in the docs, and list what is undocumented
 	@$(BIN)/python -m pytest -q tests/architecture/test_docs.py
 
-up: .venv/made-demo ## start the servers of the demo project, or of PROJECT=folder
+up: compiled ## start the servers of the demo project, or of PROJECT=folder
 	@$(BIN)/wellspring --project $(or $(PROJECT),$(DEMO)) up
 
 down: .venv/made-demo ## stop them
