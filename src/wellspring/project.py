@@ -30,6 +30,7 @@ from wellspring.settings import (
     LockSettings,
     ModelSettings,
     QuerySettings,
+    RetentionSettings,
     SettingsSection,
     SimulationSettings,
     SourcesByName,
@@ -128,6 +129,7 @@ class Project(SettingsSection):
     ledger: LedgerSettings = LedgerSettings()
     servers: ServerBinaries = ServerBinaries()
     lake: LakeSettings = LakeSettings()
+    retention: RetentionSettings = RetentionSettings()
     query: QuerySettings = QuerySettings()
     dbt: DbtSettings | None = None
     features: FeatureSettings | None = None
@@ -359,7 +361,7 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         "project": ProjectSection, "witness": WitnessSettings, "ledger": LedgerSettings, "servers": ServerBinaries,
         "lake": LakeSettings, "query": QuerySettings, "worker": WorkerSettings, "locks": LockSettings,
         "dbt": DbtSettings, "features": FeatureSettings, "models": ModelSettings, "dlp": DlpSettings,
-        "users": UserSettings, "callers": CallerSettings, "enclave": EnclaveSettings,
+        "users": UserSettings, "callers": CallerSettings, "enclave": EnclaveSettings, "retention": RetentionSettings,
     }  # fmt: skip
     if len(key_path) == 2 and key_path[0] == "sources":
         # Its other keys were validated, so the kind of this source exists.

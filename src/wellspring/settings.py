@@ -49,6 +49,17 @@ class LakeSettings(SettingsSection):
     options: dict[str, Any] = {}
 
 
+class RetentionSettings(SettingsSection):
+    """[retention]: how long built editions are kept, and for how long answers must be replayable.
+
+    editions: an older one is retired, unless something names it; None: none is retired. predictions: the editions of
+    answers of this time are kept; None: those of all answers.
+    """
+
+    editions: Annotated[timedelta, PlainValidator(lambda value: _validate_duration(value))] | None = None
+    predictions: Annotated[timedelta, PlainValidator(lambda value: _validate_duration(value))] | None = None
+
+
 class LockSettings(SettingsSection):
     """[locks]: the locks of the resources that jobs write, an entry point of `wellspring.locks`, and their settings."""
 
@@ -217,14 +228,14 @@ class DlpSettings(SettingsSection):
 
 class JobSettings(SettingsSection):
     """[jobs.NAME]: a job that starts by itself. kind, subject: what runs: `ingest` of a source, `train` of a model;
-    `transform` and `record-outcomes` have no subject.
+    `transform`, `record-outcomes` and `retain` have no subject.
 
     schedule: five fields of cron, in the time zone `timezone`. on_new_file: start when the source of an ingest has a
     new file. after: jobs of the plan whose success starts it. sla: how long after its start became due it may end, such
     as 90m or 2h. priority: among waiting jobs, the higher one runs first.
     """
 
-    kind: Literal["ingest", "transform", "train", "record-outcomes"]
+    kind: Literal["ingest", "transform", "train", "record-outcomes", "retain"]
     subject: str = ""
     schedule: str | None = None
     timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
@@ -235,7 +246,7 @@ class JobSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Self:
-        if bool(self.subject) == (self.kind in {"transform", "record-outcomes"}):
+        if bool(self.subject) == (self.kind in {"transform", "record-outcomes", "retain"}):
             raise ValueError(f"{self.kind} needs a subject" if not self.subject else f"{self.kind} has no subject")
         if self.on_new_file and self.kind != "ingest":
             raise ValueError("on_new_file is for ingest")

@@ -87,6 +87,11 @@ _DATA_TEMPLATES = {
     "acknowledge": "acknowledged {subject}[, requested by {user}][: {reason}]",
     "resolve": "closed {subject}[: {message}]",
     "reopen": "opened {subject} again",
+    "retire": "retired {subject}[ after {age_days} days]: removed the data files that only it has",
+    "hold": "let {subject} be kept[, as {user} decided][: {reason}]",
+    "lift_hold": "removed the hold on {subject}[, as {user} decided][: {reason}]",
+    "compact": "wrote the rows of {subject} again into fewer files[: {rows}]",
+    "retain": "applied the retention[: {retired} editions retired][, {removed_files} files removed]",
     "settle": "confirmed that the rows[ (replay number {replay_number})] are published, and removed them from"
     " quarantine",
     "stage": "wrote the rows to a branch, and read them back to compute the digest below",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tests.builders.recording_step import RecordingStep
 from wellspring.records.trust import Entry, IndexedEntry
@@ -50,3 +50,8 @@ class Index:
 
     def list_open_intents(self) -> list[IndexedEntry]:
         return self.step.open_intents()
+
+    def iter_entries(
+        self, *, subject: str | None = None, action: str | None = None, phase: str | None = None, after: int = 0
+    ) -> Iterator[IndexedEntry]:
+        return iter(self.list_entries(subject=subject, action=action, phase=phase, after=after))

@@ -1,4 +1,4 @@
-"""Kills a project at the crash points of transform, train, approve, promote, rollback, outcomes and line packs.
+"""Kills a project at the crash points of transform, train, approve, promote, rollback, outcomes, packs and retention.
 
 Each crash point has a command that reaches it; the same command must complete the work when it runs again. This takes
 several minutes, because a TOTP code works once in 30 seconds.
@@ -16,6 +16,7 @@ from tests.crash.kill import Outcome
 from tests.crash.serving_project import MODEL, ServingProject
 from wellspring.cli.worker_client import run_worker
 from wellspring.trust.ledger import journal
+from wellspring.workflows.compact import MIN_FILES
 
 REBUILDS = ("built.", "materialize.", "workflows.transform:")
 TRAININGS = ("models.train:",)
@@ -24,11 +25,25 @@ ROLLBACKS = ("release.rollback:",)
 RECORDINGS = ("workflows.outcomes:",)
 PACKINGS = ("ledger.pack:",)
 REMOVALS = ("ledger.journal:",)
+RETENTIONS = ("lake.retire:", "workflows.retain:")
+COMPACTIONS = ("workflows.compact:",)
 
 
 def is_lifecycle_point(name: str) -> bool:
     """Return True for a crash point of this scenario, False for one of the ingest scenario."""
-    return name.startswith((*REBUILDS, *TRAININGS, *RELEASES, *ROLLBACKS, *RECORDINGS, *PACKINGS, *REMOVALS))
+    return name.startswith(
+        (
+            *REBUILDS,
+            *TRAININGS,
+            *RELEASES,
+            *ROLLBACKS,
+            *RECORDINGS,
+            *PACKINGS,
+            *REMOVALS,
+            *RETENTIONS,
+            *COMPACTIONS,
+        )
+    )
 
 
 class LifecycleKiller:
@@ -63,6 +78,8 @@ class LifecycleKiller:
         elif name.startswith(RECORDINGS):
             self.project.must("predict", MODEL, "--newest")
             hit = self._crash_command(name, "outcome", "record")
+        elif name.startswith((*RETENTIONS, *COMPACTIONS)):
+            hit = self._crash_retention(name)
         elif name.startswith(PACKINGS):
             hit = self._crash_packing(name)
         elif name.startswith(REMOVALS):
@@ -96,6 +113,24 @@ class LifecycleKiller:
         ran = self.project.run(*words, crash_at=name)
         self.project.must(*words, codes=(0, 3))
         return ran.code not in {0, 3} and "signal 9" in ran.error
+
+    def _crash_retention(self, name: str) -> bool:
+        """Kill a retention; each answer is recomputed afterwards, and only an edition that nothing names is retired."""
+        toml = self.project.root / "wellspring.toml"
+        if "[retention]" not in (text := toml.read_text()):
+            toml.write_text(f'{text}\n[retention]\neditions = "1s"\n')
+        before = self.project.must("predict", MODEL, "--newest")["id"]
+        for _ in range(2):
+            self._change_code()
+            self.project.must("transform")
+        answers = [before]
+        for _ in range(MIN_FILES if name.startswith(COMPACTIONS) else 1):
+            answers.append(self.project.must("predict", MODEL, "--newest")["id"])
+            self.project.must("outcome", "record")
+        hit = self._crash_command(name, "retain")
+        self._require_answers(answers)
+        self.project.must("outcome", "record", codes=(0, 3))
+        return hit
 
     def _crash_packing(self, name: str) -> bool:
         """Kill the sequencer while it packs an answer; return True if it was killed."""

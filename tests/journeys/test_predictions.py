@@ -288,6 +288,28 @@ def test_a_rollback_without_an_earlier_release_is_refused(released: ReleasedProj
     assert [(item["id"], item["live"]) for item in listed] == [(released.release, True)]
 
 
+@pytest.mark.long
+def test_a_retention_leaves_what_releases_and_answers_need(released: ReleasedProject) -> None:
+    project = released.project
+    before = project.must("predict", MODEL, "--newest")["id"]
+    toml = project.root / "wellspring.toml"
+    toml.write_text(f'{toml.read_text()}\n[retention]\neditions = "1s"\n')
+    intake = ProjectFixture.attach(project.root)
+    built = []
+    for number in range(2):
+        intake.send(700 + number)
+        project.must("ingest")
+        built.append(project.must("transform")["edition"]["id"])
+    retained = project.must("retain")
+    assert built[0] in retained["retired"]
+    assert set(retained["named"].values()) >= {"a release"}
+    after = project.must("predict", MODEL, "--newest")["id"]
+    replayed = run_worker(project.project, "replay-predictions", params={"predictions": [before, after]})
+    assert [item["equal"] for item in replayed] == [True, True]
+    assert project.must("ledger", "verify")["findings"] == []
+    assert project.must("retain", codes=(3,))["retired"] == []
+
+
 def test_a_restored_backup_answers_as_before(
     released: ReleasedProject, keys: list[dict[str, str]], tmp_path: Path
 ) -> None:

@@ -6,51 +6,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.builders import drops, lakes
+from tests.builders import lakes
+from tests.builders.built_editions import built, composed, landed, rows
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake import editions
 from wellspring.lake.built_tables import audited_rows, leaked_columns
 from wellspring.lake.iceberg.table import IcebergTable
 from wellspring.lake.lake import Lake
-from wellspring.records.lake import Edition, TableSnapshot
+from wellspring.records.lake import TableSnapshot
 
-CLAIMS = drops.contract()
 POINTS = ("built.publish:intent", "built.publish:committed", "built.publish:pointer-switched")
-
-
-def landed(lake: Lake, step: RecordingStep, name: str = "a") -> Edition:
-    lake.stage_part(drops.intake(name, CLAIMS, drops.rows(3, first=len(name) * 10)), CLAIMS, step=step)
-    return lake.publish("clearinghouse", lake.staged_parts(), step=step)
-
-
-def rows(count: int = 3, **more: list[float]) -> pa.Table:
-    return pa.table({"claim_id": [f"claim_k1_{n:026d}" for n in range(count)], "share": [0.5] * count, **more})
-
-
-def composed(lake: Lake, base: Edition, *built_value: TableSnapshot) -> Edition:
-    return editions.build_edition(
-        level="built",
-        parent=base.id,
-        tables=[*base.tables, *built_value],
-        drops=(),
-        tenant="acme",
-        known_since=lake.clock.now(),
-    )
-
-
-def built(lake: Lake, base: Edition, step: RecordingStep, table: pa.Table | None = None) -> Edition:
-    """Write two tables and publish them."""
-    table = rows() if table is None else table
-    written = [
-        lake.built_tables.write_table(name, table, ["claim_id"], {"code": "c"}) for name in ("features", "labels")
-    ]
-    edition = composed(lake, base, *(snapshot for snapshot, _ in written))
-    outputs = [ref for _, ref in written]
-    lake.built_tables.publish(
-        edition, inputs=(), outputs=outputs, facts={"leaks": ["features.share"], "audited": {"features": 3}}, step=step
-    )
-    return edition
 
 
 def test_a_built_edition_holds_the_landed_tables_and_those_that_were_built(lake: Lake, step: RecordingStep):

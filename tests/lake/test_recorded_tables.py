@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from tests.builders import lakes
 from tests.builders.leases import ScriptedFence
-from wellspring.errors import CorruptedError
+from wellspring.errors import CorruptedError, NotFound
+from wellspring.lake.iceberg.table import IcebergTable
 from wellspring.lake.port import RECORDED_NAMESPACE
 from wellspring.lake.recorded_tables import RecordedState, RecordedTables
 
@@ -69,3 +72,48 @@ def test_a_snapshot_of_another_writer_is_named(tables: RecordedTables, tmp_path:
     table.publish(foreign, "foreign")
     with pytest.raises(CorruptedError, match="does not say how far"):
         tables.read_state("prediction")
+
+
+def test_many_files_become_one_with_equal_rows_in_equal_order(tables: RecordedTables, tmp_path: Path):
+    for number in range(9):
+        tables.append_rows("prediction", rows(number), number)
+    before = tables.read_rows("prediction")
+    assert tables.list_names() == ("prediction",)
+    assert tables.count_files("prediction") == 9
+    compacted = tables.write_compacted("prediction")
+    assert tables.count_files("prediction") == 9, "readers have the former files"
+    tables.switch_to_compacted(compacted)
+    assert (tables.count_files("prediction"), compacted.rows) == (1, 9)
+    after = tables.read_rows("prediction")
+    assert before is not None
+    assert after is not None
+    assert sorted(after.to_pylist(), key=str) == sorted(before.to_pylist(), key=str)
+    assert tables.read_state("prediction") == RecordedState(8, 9)
+    tables.append_rows("prediction", rows(9), 9)
+    assert tables.remove_orphan_files(older_than=datetime.now(UTC) + timedelta(days=1)) >= 9
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    assert tables.read_state("prediction") == RecordedState(9, 10)
+    again = tables.write_compacted("prediction")
+    tables.switch_to_compacted(again)
+    assert again.rows == 10
+    with pytest.raises(NotFound):
+        tables.write_compacted("outcome")
+
+
+def test_rows_that_read_back_differently_replace_nothing(tables: RecordedTables, monkeypatch: pytest.MonkeyPatch):
+    for number in range(2):
+        tables.append_rows("prediction", rows(number), number)
+    monkeypatch.setattr(IcebergTable, "rows_added_by", _damage(IcebergTable.rows_added_by))
+    with pytest.raises(CorruptedError, match="read back differently"):
+        tables.write_compacted("prediction")
+    assert tables.count_files("prediction") == 2
+
+
+def _damage(read: Any) -> Any:
+    calls: list[int] = []
+
+    def rows_added_by(table: Any, snapshot_id: int) -> pa.RecordBatchReader:
+        calls.append(snapshot_id)
+        return read(table, snapshot_id) if len(calls) <= 3 else rows(77)
+
+    return rows_added_by

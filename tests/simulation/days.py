@@ -34,9 +34,9 @@ EVENTS = {CLOCK_SET_BACK: 5, WITNESS_GONE: 7, SERVERS_DOWN: 15}
 class SimulatedDays:
     """Takes a project through its days, one after another. problems: what was not as it must be, so far.
 
-    A day has four jobs: a new file starts an ingest, the schedule starts another one that finds nothing new, and each
-    success starts a transform. In the evening the pack of each drop that was published is written and verified. In a
-    project without transforms a day has the two ingests.
+    A day has six jobs: a new file starts an ingest, the schedule starts another one that finds nothing new, each
+    success starts a transform, and that a retention. In the evening the pack of each drop that was published is written
+    and verified. In a project without transforms a day has the two ingests.
     """
 
     def __init__(self, project: SimulatedProject, first_day: datetime, events: Mapping[str, int]) -> None:
@@ -47,6 +47,8 @@ class SimulatedDays:
         self._unpublished = 0
         self._rows = 0
         self._edition = ""
+        self._built: list[str] = []
+        self._retired: list[str] = []
         self.figures: list[DayFigures] = []
         self.problems: list[str] = []
 
@@ -64,10 +66,28 @@ class SimulatedDays:
         self._expect(self._unpublished == 0, f"{self._unpublished} drops were not published")
         delivered = len(self.figures) * METERS * HOURS
         self._expect(self._rows == delivered, f"the edition has {self._rows} rows, and {delivered} were delivered")
+        self._check_retention()
         self.problems += [f"open incident: {text}" for text in self._project.list_open_incidents()]
         self.problems += self._project.verify_ledger()
         simulated_at = str(self._project.read_status()["simulated_at"])
         self._expect(simulated_at.startswith(self.figures[-1].day), f"`status` reports the instant {simulated_at}")
+
+    def _check_retention(self) -> None:
+        """Check that the editions of the last days can be read, and that older ones are retired and still proved."""
+        kept_days = self._project.project.retention.editions
+        if kept_days is None or not self._built:
+            return
+        expected = self._built[-kept_days.days :]
+        self._expect(self._retired == self._built[: len(self._retired)], "another edition than the oldest was retired")
+        self._expect(not set(expected) & set(self._retired), "an edition was retired before its retention ended")
+        self._expect(
+            len(self._built) - len(self._retired) <= kept_days.days + 2,
+            f"{len(self._built)} editions were built, and {len(self._retired)} retired",
+        )
+        self.problems += [problem for edition in expected for problem in self._project.read_edition(edition)]
+        for edition in self._retired[:1]:
+            self.problems += self._project.prove(f"edition:{edition}")
+            self._expect(bool(self._project.read_edition(edition)), f"the retired edition {edition} can be read")
 
     def _run_day(self, number: int) -> DayFigures:
         started, cpu, project = time.monotonic(), self._project.measure_cpu(), self._project
@@ -129,8 +149,12 @@ class SimulatedDays:
         drops: list[str] = []
         for job in jobs:
             result: Any = job.result
-            if job.state == "succeeded":
+            if job.state == "succeeded" and job.kind != "retain":
                 self._edition = result["edition"]["id"]
+            if job.state == "succeeded" and job.kind == "transform" and result["newly_built"]:
+                self._built.append(self._edition)
+            if job.state == "succeeded" and job.kind == "retain":
+                self._retired += result["retired"]
             if job.state == "succeeded" and job.kind == "ingest":
                 drops += [file["drop"] for file in result["files"] if file["status"] == "published"]
                 self._rows = sum(table["rows"] for table in result["edition"]["tables"])

@@ -168,6 +168,24 @@ class SimulatedProject:
             return (f"{subject}: the verifier does not say that it is of a simulation",)
         return () if report.outcome == 0 else (subject, *map(str, report.findings))
 
+    def read_edition(self, edition_id: str) -> list[str]:
+        """Read each table of an edition; return what is wrong."""
+        from contextlib import closing
+
+        from wellspring.bootstrap import open_lake
+        from wellspring.errors import WellspringError
+        from wellspring.stores.locks.port import ReadOnlyFence
+
+        with closing(open_lake(self.project, self.clock, ReadOnlyFence())) as lake:
+            edition = lake.get_edition(edition_id)
+            assert edition is not None
+            try:
+                rows = {table.table: lake.read_table(edition, table.table).num_rows for table in edition.tables}
+            except WellspringError as exc:
+                return [exc.what]
+        expected = {table.table: table.rows for table in edition.tables}
+        return [] if rows == expected else [f"edition {edition_id} has {rows}, and its record says {expected}"]
+
     def list_open_incidents(self) -> list[str]:
         """Describe the incidents that are open."""
         return [

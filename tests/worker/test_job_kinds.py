@@ -43,8 +43,8 @@ def test_only_jobs_that_hold_the_lake_complete_interrupted_work_of_the_lake(proj
     recovering = {
         path.stem for path in workflows.glob("*.py") if "recover_interrupted_ingests(platform)" in path.read_text()
     }
-    assert recovering == {"drops", "ingest", "transform"}
-    for name in ("ingest", "replay", "transform", "withdraw", "rejudge", "discard"):
+    assert recovering == {"drops", "ingest", "retain", "transform"}
+    for name in ("ingest", "replay", "transform", "withdraw", "rejudge", "discard", "retain"):
         assert set(LAKE_RESOURCES) <= set(JOB_KINDS[name].list_resources(project, "vendor"))
 
 

@@ -52,6 +52,8 @@ cli.register_lazy(
         "finding": "wellspring.cli.finding:finding",
         "quarantine": "wellspring.cli.quarantine:quarantine",
         "transform": "wellspring.cli.transform:transform",
+        "retain": "wellspring.cli.retention:retain",
+        "hold": "wellspring.cli.retention:hold",
         "train": "wellspring.cli.train:train",
         "plan": "wellspring.cli.plan:plan",
         "users": "wellspring.cli.users:users",

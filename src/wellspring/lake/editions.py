@@ -22,6 +22,7 @@ from wellspring.stores.records import RecordKind, RecordStore
 from wellspring_verify import canonical
 
 EditionLevel = Literal["landed", "built"]
+_RETIRED_FOLDER = "retired"
 
 
 def build_edition(
@@ -122,10 +123,14 @@ _EDITION_KIND = RecordKind("edition", encode_edition, _decode_edition, missing_f
 
 
 class EditionStore:
-    """The folder of editions: `ID.json`, written once, and the pointers `landed`, `built` and `built-TRANSFORM`."""
+    """The folder of editions: `ID.json`, written once, and the pointers `landed`, `built` and `built-TRANSFORM`.
+
+    `retired/ID` marks an edition whose own files are removed.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._records = RecordStore(DiskBlobStore(folder), _EDITION_KIND)
+        self._blobs = DiskBlobStore(folder)
+        self._records = RecordStore(self._blobs, _EDITION_KIND)
         # Editions are immutable, so each file is read once.
         self._cache: dict[str, Edition] = {}
 
@@ -147,15 +152,35 @@ class EditionStore:
         self._records.set_pointer(_transform_pointer(transform), edition.id)
 
     def latest_of_transform(self, transform: Digest) -> Edition | None:
-        """Return the edition that a transform built last, or None before the first."""
+        """Return the edition that a transform built last, or None before the first, and if that was retired."""
         edition_id = self._records.read_pointer(_transform_pointer(transform))
-        return self.get_edition(edition_id) if edition_id is not None else None
+        return self.get_edition(edition_id) if edition_id is not None and not self.is_retired(edition_id) else None
 
     def get_edition(self, edition_id: str) -> Edition:
         """Return an edition by id. Raises NotFound with the nearest id, CorruptedError when the file was changed."""
         if edition_id not in self._cache:
             self._cache[edition_id] = self._records.get(edition_id)
         return self._cache[edition_id]
+
+    def mark_retired(self, edition_id: str) -> None:
+        """Mark an edition as retired: its own data files are removed, and nobody reads it any more; idempotent."""
+        self._blobs.write_once(f"{_RETIRED_FOLDER}/{edition_id}", b"")
+
+    def is_retired(self, edition_id: str) -> bool:
+        """Return whether an edition was retired."""
+        try:
+            self._blobs.read(f"{_RETIRED_FOLDER}/{edition_id}")
+        except NotFound:
+            return False
+        return True
+
+    def require_readable(self, edition_id: str) -> None:
+        """Raise NotFound for a retired edition."""
+        if self.is_retired(edition_id):
+            raise NotFound(
+                f"edition {edition_id} was retired: its retention ended, and its data files are removed",
+                fix="use a newer edition; `wellspring hold add` keeps one longer than [retention] says",
+            )
 
     def list_history(self, level: EditionLevel = "landed") -> Iterator[Edition]:
         """Yield the editions of a level from the newest to the first."""
@@ -169,7 +194,10 @@ class EditionStore:
 
     def _built_history(self, latest: Edition) -> list[Edition]:
         """List the built editions up to the latest, newest first; a built edition's parent is a landed one."""
-        stored_editions = [self.get_edition(edition_id) for edition_id in self._records.list_ids()]
+        retired = {name.partition("/")[2] for name in self._blobs.list(_RETIRED_FOLDER)}
+        stored_editions = [
+            self.get_edition(edition_id) for edition_id in self._records.list_ids() if edition_id not in retired
+        ]
         visible = [
             stored for stored in stored_editions if stored.level == "built" and stored.known_since <= latest.known_since
         ]

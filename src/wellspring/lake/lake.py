@@ -21,6 +21,7 @@ from wellspring.lake.built_tables import BuiltTables
 from wellspring.lake.file_pins import FilePins
 from wellspring.lake.part_index import DropRowCount, PartIndex
 from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Catalog, Table
+from wellspring.lake.retirement import RETIRE_ACTION, EditionRetirement
 from wellspring.lake.staging import (
     StagedPart,
     add_system_columns,
@@ -77,6 +78,7 @@ class Lake:
         self._edition_store = edition_store
         self._pins = pins
         self.built_tables = BuiltTables(built, edition_store, fence, pins)
+        self.retirement = EditionRetirement(self.built_tables, edition_store, fence)
         self._derived = derived
         self._parts = PartIndex(derived / PARTS_FILE if derived is not None else None, landed, edition_store)
 
@@ -200,10 +202,12 @@ class Lake:
         return edition
 
     def recover(self, open_intents: Iterable[IndexedEntry], *, step: Recorder) -> tuple[Edition, ...]:
-        """Complete each publish that has an intent and no end, and return the editions; idempotent."""
+        """Complete each publish and retirement that has an intent and no end; return what was published; idempotent."""
         finished: list[Edition] = []
         for open_intent in sorted(open_intents, key=lambda indexed_entry: indexed_entry.index):
             entry = open_intent.entry
+            if entry.action == RETIRE_ACTION:
+                self.retirement.complete_retirement(entry, step)
             if entry.action != "publish" or entry.facts.get("level") not in {"landed", "built"}:
                 continue
             edition = editions.edition_from_facts(entry.tenant, entry.facts)
@@ -239,6 +243,14 @@ class Lake:
             if edition_id is None
             else self._edition_store.get_edition(edition_id)
         )
+
+    def require_readable(self, edition_id: str) -> None:
+        """Raise NotFound for an edition that does not exist or was retired."""
+        self._edition_store.require_readable(self._edition_store.get_edition(edition_id).id)
+
+    def is_retired(self, edition_id: str) -> bool:
+        """Return whether an edition was retired, so that its tables cannot be read."""
+        return self._edition_store.is_retired(edition_id)
 
     def list_editions(self, level: editions.EditionLevel = "landed") -> tuple[Edition, ...]:
         """List the editions of a level, newest first."""
@@ -291,6 +303,7 @@ class Lake:
 
     def _resolve_table(self, edition: Edition, name: str) -> tuple[Table, TableSnapshot]:
         """Find a table of an edition, landed or built, and its snapshot."""
+        self._edition_store.require_readable(edition.id)
         snapshot = editions.find_table_snapshot(edition, name)
         table = self.built_tables.find_table(name, snapshot.snapshot_id) if edition.level == "built" else None
         return table or self._catalog.load_table(name), snapshot

@@ -140,6 +140,14 @@ class Table(Protocol):
         """
         ...
 
+    def list_tags(self) -> tuple[str, ...]:
+        """List the tags, sorted."""
+        ...
+
+    def remove_tag(self, tag: str) -> None:
+        """Remove a tag, if it exists: its snapshot expires unless something else names it."""
+        ...
+
     def set_current(self, snapshot_id: int, tag: str) -> None:
         """Make a snapshot current that replaces the whole table, and tag it; idempotent.
 

@@ -21,7 +21,7 @@ from wellspring.records.lake import Edition
 from wellspring.records.trust import Entry
 from wellspring.trust.ledger.proved_entries import ProvedEntries
 
-STATE_ACTIONS = (*SWITCH_ACTIONS, "publish")
+STATE_ACTIONS = (*SWITCH_ACTIONS, "publish", "retire")
 EDITION_LEVELS: tuple[EditionLevel, ...] = ("landed", "built")
 _POINTER_FIX = "find out who wrote it; after a crash, the next `wellspring ingest` or `transform` completes the switch"
 
@@ -69,7 +69,10 @@ def list_story_problems(state: StoredState, editions: Iterable[Edition]) -> list
     """
     try:
         state.log.refresh()
-        return [*_check_release_pointers(state), *_check_files(state, editions), *_check_views(state)]
+        # From its intent on, the files of a retired edition may be gone.
+        retired = {indexed.entry.subject for indexed in state.log.list_entries(action="retire")}
+        present = [edition for edition in editions if edition.subject not in retired]
+        return [*_check_release_pointers(state), *_check_files(state, present), *_check_views(state)]
     except CorruptedError as exc:
         return [StateProblem(exc.what, exc.fix)]
 

@@ -6,7 +6,17 @@ from typing import Literal
 
 from wellspring.records.record import Frozen
 
-NoteKind = Literal["proposal", "release", "rollback", "acknowledgement", "withdrawal", "rejudgement", "discard"]
+NoteKind = Literal[
+    "proposal",
+    "release",
+    "rollback",
+    "acknowledgement",
+    "withdrawal",
+    "rejudgement",
+    "discard",
+    "hold",
+    "lift_hold",
+]
 
 
 class UserNote(Frozen):

@@ -43,7 +43,7 @@ action predict appliesTo { principal: [User, Service], resource: [Model], contex
 action train appliesTo { principal: [User, Service], resource: [Model], context: {} };
 action prove appliesTo { principal: [User, Service], resource: [Model, Project], context: {} };
 action ingest appliesTo { principal: [User, Service], resource: [Source], context: {} };
-action transform, replay_rows, replay_predictions, record_outcomes appliesTo {
+action transform, replay_rows, replay_predictions, record_outcomes, retain appliesTo {
   principal: [User, Service], resource: [Project], context: {}
 };
 action read_features appliesTo { principal: [User, Service], resource: [View], context: { freshness?: String } };
@@ -51,6 +51,7 @@ action propose, approve appliesTo { principal: [User], resource: [Release], cont
 action rollback appliesTo { principal: [User], resource: [Model], context: {} };
 action acknowledge appliesTo { principal: [User], resource: [Finding], context: {} };
 action withdraw, rejudge, discard appliesTo { principal: [User], resource: [Drop], context: {} };
+action hold, lift_hold appliesTo { principal: [User], resource: [Project], context: {} };
 action tokenize appliesTo {
   principal: [User, Service], resource: [Domain], context: { purpose: String, conversation_id?: String }
 };

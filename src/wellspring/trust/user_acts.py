@@ -40,6 +40,11 @@ def build_drop_act(action: str, drop: str, source: str) -> UserAct:
     return UserAct(action, PolicyResource(f"drop:{drop}", source=source))
 
 
+def build_hold_act(action: str, project: str) -> UserAct:
+    """Build the act of a legal hold in a project. action: `hold` or `lift_hold`."""
+    return UserAct(action, PolicyResource(f"project:{project}"))
+
+
 def authorize_act(
     policies: PolicySet,
     user: Principal,

@@ -25,6 +25,7 @@ from wellspring.trust.user_acts import (
     authorize_act,
     build_acknowledgement_act,
     build_drop_act,
+    build_hold_act,
     build_proposal_act,
     build_rollback_act,
 )
@@ -78,10 +79,12 @@ class ActAuthorizer:
 
             author.require_lines(job.subject, user_notes.hash_reason(str(job.parameters.get("reason", ""))), lines[2])
             return build_acknowledgement_act(job.subject, find_finding(list_findings(self._index), job.subject).source)
-        if job.kind in {"withdraw", "rejudge", "discard"}:
+        if job.kind in {"hold", "lift_hold", "withdraw", "rejudge", "discard"}:
             from wellspring.workflows.drops import find_drop_source
 
             author.require_lines(job.subject, user_notes.hash_reason(str(job.parameters.get("reason", ""))), lines[2])
+            if job.kind in {"hold", "lift_hold"}:
+                return build_hold_act(job.kind, project.name)
             return build_drop_act(job.kind, job.subject, find_drop_source(self._index, job.subject))
         model = find_model(project, job.kind, job.subject)
         author.require_lines(model, *lines[1:])

@@ -9,10 +9,12 @@ from pydantic import JsonValue
 
 from wellspring import workflows
 from wellspring.bootstrap import Platform, open_models, open_online_writer, open_platform
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.runtime.git import GitRevision
 from wellspring.trust import user_notes
 from wellspring.worker.job_request import JobRequest
 from wellspring.worker.query_handlers import encode_drop, pack_folder
+from wellspring.workflows.holds import HoldAction
 
 
 def _handle_ingest(request: JobRequest) -> JsonValue:
@@ -24,6 +26,33 @@ def _handle_replay_drop(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         drop = request.subject.removeprefix("drop:")
         return workflows.replay_drop(platform, drop, progress=request.progress).model_dump(mode="json")
+
+
+def _handle_retain(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        store = ReleaseStore(request.project.models_dir)
+        result = workflows.retain_editions(platform, store, progress=request.progress)
+        return {
+            "retired": list[JsonValue](result.retired),
+            "named": dict[str, JsonValue](result.named),
+            "removed_files": result.removed_files,
+            "compacted": list[JsonValue](result.compacted),
+        }
+
+
+def _handle_hold(request: JobRequest) -> JsonValue:
+    return _change_hold(request, "hold")
+
+
+def _handle_lift_hold(request: JobRequest) -> JsonValue:
+    return _change_hold(request, "lift_hold")
+
+
+def _change_hold(request: JobRequest, action: HoldAction) -> JsonValue:
+    with _open_platform(request) as platform:
+        note = user_notes.parse_note(request.params.get("note"), action)
+        holds = workflows.change_hold(platform, action, request.subject, note=note, reason=_read_reason(request))
+        return [hold._asdict() for hold in holds]
 
 
 def _handle_withdraw(request: JobRequest) -> JsonValue:
@@ -164,6 +193,9 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "ingest": _handle_ingest,
     "replay": _handle_replay_drop,
     "acknowledge": _handle_acknowledge,
+    "retain": _handle_retain,
+    "hold": _handle_hold,
+    "lift_hold": _handle_lift_hold,
     "withdraw": _handle_withdraw,
     "rejudge": _handle_rejudge,
     "discard": _handle_discard,

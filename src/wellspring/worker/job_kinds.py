@@ -59,6 +59,10 @@ def _write_lake_and_online_store(_project: Project, _subject: str) -> tuple[str,
     return (*LAKE_RESOURCES, "online")
 
 
+def _write_lake_and_recorded_tables(_project: Project, _subject: str) -> tuple[str, ...]:
+    return (*LAKE_RESOURCES, "recorded")
+
+
 def _write_recorded_tables(_project: Project, _subject: str) -> tuple[str, ...]:
     return ("recorded",)
 
@@ -96,6 +100,9 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "propose": JobKind("propose", _name_project, partial(_write_release, "propose"), "proposal"),
         "approve": JobKind("approve", _name_project, partial(_write_release, "approve"), "release"),
         "rollback": JobKind("rollback", _name_project, partial(_write_release, "rollback"), "rollback"),
+        "retain": JobKind("retain", _name_project, _write_lake_and_recorded_tables),
+        "hold": JobKind("hold", _name_project, _write_lake, "hold", frozenset({"reason"})),
+        "lift_hold": JobKind("lift_hold", _name_project, _write_lake, "lift_hold", frozenset({"reason"})),
         "withdraw": JobKind("withdraw", _name_project, _write_lake, "withdrawal", frozenset({"reason"})),
         "rejudge": JobKind("rejudge", _name_project, _write_lake, "rejudgement", frozenset({"reason"})),
         "discard": JobKind("discard", _name_project, _write_lake, "discard", frozenset({"reason"})),

@@ -83,6 +83,13 @@ def _handle_drops(request: QueryRequest) -> JsonValue:
         return [encode_drop(drop) for drop in workflows.list_drops(ports, source=request.subject, limit=limit)]
 
 
+def _handle_holds(request: QueryRequest) -> JsonValue:
+    with open_read_ports(request.project, request.credential) as ports:
+        if ports.sequencer is not None:
+            ports.sequencer.integrate()
+        return [hold._asdict() for hold in workflows.list_holds(ports.ledger.index)]
+
+
 def _handle_drop(request: QueryRequest) -> JsonValue:
     with _open_ports(request) as ports:
         if ports.sequencer is not None:
@@ -208,6 +215,7 @@ QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {
     "accounts": _handle_accounts,
     "drops": _handle_drops,
     "drop": _handle_drop,
+    "holds": _handle_holds,
     "releases": _handle_releases,
     "draft-release": _handle_draft_release,
     "feature-diff": _handle_feature_diff,

@@ -4,6 +4,8 @@ ingest       drops of a vendor -> landed, admitted in the enclave -> staged, aud
 drops        a drop that was not published -> withdrawn, or judged again by the contract in force, as a user decides
 findings     problems with files -> listed, acknowledged by a user, closed when their file changes
 replay       quarantined rows -> validated by the current contract -> the next landed edition
+retain       old built editions that nothing names -> retired; unnamed files -> removed; small files -> compacted
+holds        a built edition that is kept longer -> as a user decides
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
              and those of the warm releases, each built with its own dbt code
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
@@ -26,6 +28,8 @@ from wellspring.workflows.drops import withdraw_drop as withdraw_drop
 from wellspring.workflows.feature_diff import diff_release_features as diff_release_features
 from wellspring.workflows.findings import acknowledge_finding as acknowledge_finding
 from wellspring.workflows.findings import list_findings as list_findings
+from wellspring.workflows.holds import change_hold as change_hold
+from wellspring.workflows.holds import list_holds as list_holds
 from wellspring.workflows.ingest import FileResult as FileResult
 from wellspring.workflows.ingest import WorkflowProgress as WorkflowProgress
 from wellspring.workflows.ingest import ingest_source as ingest_source
@@ -42,6 +46,8 @@ from wellspring.workflows.release import draft_release as draft_release
 from wellspring.workflows.release import propose_release as propose_release
 from wellspring.workflows.release import replay_predictions as replay_predictions
 from wellspring.workflows.release import rollback_release as rollback_release
+from wellspring.workflows.retain import RetentionResult as RetentionResult
+from wellspring.workflows.retain import retain_editions as retain_editions
 from wellspring.workflows.train import reproduce_run as reproduce_run
 from wellspring.workflows.train import train_model as train_model
 from wellspring.workflows.transform import TransformResult as TransformResult

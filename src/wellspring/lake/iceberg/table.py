@@ -186,6 +186,19 @@ class IcebergTable:
             with translate_write_conflicts(self.name):
                 self.iceberg.manage_snapshots().remove_branch(branch).commit()
 
+    def list_tags(self) -> tuple[str, ...]:
+        """List the tags, sorted."""
+        from pyiceberg.table.refs import SnapshotRefType
+
+        refs = self.iceberg.refs().items()
+        return tuple(sorted(name for name, ref in refs if ref.snapshot_ref_type == SnapshotRefType.TAG))
+
+    def remove_tag(self, tag: str) -> None:
+        """Remove a tag, if it exists: its snapshot expires unless something else names it."""
+        if self.branch_head(tag) is not None:
+            with translate_write_conflicts(self.name):
+                self.iceberg.manage_snapshots().remove_tag(tag).commit()
+
     def publish(self, snapshot_id: int, tag: str) -> None:
         """Make a snapshot current and tag it so that it never expires; idempotent.
 
