@@ -198,3 +198,23 @@ def test_drop_in_whose_reading_the_process_ended_too_often_is_rejected_and_other
         assert "ended unexpectedly" in rejected.counts.reasons[0].message
         admitted = enclave.ingest_file("clearinghouse", "claim_2.csv", project.contract().digest)
         assert whole(admitted) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), [("", "5\n"), (".keys", "5\n"), ("", "1\nFatal Python error: Aborted\n")]
+)
+def test_replay_in_which_the_process_ended_too_often_is_refused_until_the_contract_changes(
+    project: ProjectFixture, suffix: str, content: str
+) -> None:
+    project.put("claim_1.csv", *BAD)
+    with project.open_enclave() as enclave:
+        first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        attempts = project.dependencies.folder.parent / "attempts"
+        (attempts / f"{first.drop.id}-{better.digest[:16]}{suffix}").write_text(content)
+        for _ in range(2):
+            with pytest.raises(Refused, match="ended each time"):
+                enclave.replay_quarantined(first.drop.id, better.digest)
+        newer = project.write_contract(version="1.2.0", kinds=("a", "b", "new"))
+        assert enclave.replay_quarantined(first.drop.id, newer.digest).counts.admitted == 1
+    assert len(project.list_entries("admit", "refused")) == 2

@@ -10,6 +10,7 @@ import pytest
 
 from tests.builders import drops
 from tests.builders.enclave import ProjectFixture
+from wellspring.data.formats.parsed import MAX_COLUMNS
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.records.ingestion import AdmissionResult
 
@@ -293,3 +294,12 @@ def test_a_drop_that_a_crash_interrupted_is_finished_without_its_file(
         assert whole(admission) == (2, 2, 0)
         enclave.confirm_published(admission.drop.id, 0)
         assert [file.state for file in enclave.list_files("clearinghouse")] == ["changed"] * (later == "replaced")
+
+
+def test_a_file_with_too_many_columns_is_over_budget(project: ProjectFixture) -> None:
+    names = ",".join(["claim_id", "kind", "amount", *(f"c{number}" for number in range(MAX_COLUMNS - 2))])
+    (project.vendor.outbox / "claim_1.csv").write_text(f"{names}\nC1,a,1.00{',' * (MAX_COLUMNS - 2)}\n")
+    with project.open_enclave() as enclave:
+        intake = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+    assert intake.rows is None
+    assert [reason.code for reason in intake.counts.verdict.reasons] == ["over_budget"]

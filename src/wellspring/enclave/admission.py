@@ -131,7 +131,8 @@ class Admitter:
 
         if not has_comparable_key(contract):
             return None
-        attempt = f"{stored_drop.drop.id}{_KEYS_SUFFIX}"
+        name = stored_drop.drop.id if row_numbers is None else _name_replay(stored_drop, contract)
+        attempt = f"{name}{_KEYS_SUFFIX}"
         if self._attempts.read_count(attempt) >= MAX_ENDED_ATTEMPTS:
             # Its admission rejects it, unread.
             return None
@@ -204,7 +205,19 @@ class Admitter:
         row_numbers = np.array(store.list_row_numbers(drop.id), np.int64)
         if not len(row_numbers):
             raise NotFound(f"{drop.subject} has no quarantined rows", fix="see `wellspring quarantine list`")
-        with step("admit", drop.subject) as act, self._decryptor.open_original(stored_drop) as content:
+        attempt = _name_replay(stored_drop, contract)
+        if sum(self._attempts.read_count(name) for name in (attempt, f"{attempt}{_KEYS_SUFFIX}")) >= MAX_ENDED_ATTEMPTS:
+            # The count stays: a refused replay is not an attempt that came to its end.
+            with step("admit", drop.subject):
+                raise Refused(
+                    f"the enclave ended each time it read {drop.subject} under {contract.name} {contract.version}",
+                    fix="raise the contract's version, or ask the vendor for a corrected file with a new name",
+                )
+        with (
+            self._attempts.count_attempt(attempt),
+            step("admit", drop.subject) as act,
+            self._decryptor.open_original(stored_drop) as content,
+        ):
             drop_input = self._drop_input(stored_drop, content, contract, report_progress, known_rows)
             processed = intake.process_drop(
                 drop_input._replace(only_rows=row_numbers), self._decryptor.row_sealer(stored_drop)
@@ -298,6 +311,11 @@ class Admitter:
             outbox.fill_step(act, outbox_entry)
             store.discard_replay(drop.id, part.replay_number, outbox_entry)
         store.outbox.mark_published(outbox_entry.key)
+
+
+def _name_replay(stored_drop: StoredDrop, contract: DataContract) -> str:
+    """Return the name of the attempts to read a drop again under one version of its contract."""
+    return f"{stored_drop.drop.id}-{contract.digest[:16]}"
 
 
 def _build_result(

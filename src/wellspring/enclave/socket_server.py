@@ -22,6 +22,7 @@ from wellspring.runtime.service_users import read_service_users
 from wellspring.runtime.unix_socket import bind_public_socket, peer_uid
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
+from wellspring.trust.vault.request_rows import receive_request_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,7 +262,7 @@ def _find_handler(
 ) -> RequestHandler:
     name = text_field(request, "op")
     if name in spec.row_handlers:
-        rows = None if stream is None else protocol.receive_rows(stream)
+        rows = None if stream is None else receive_request_rows(stream)
         return lambda message, progress: spec.row_handlers[name](message, progress, rows)
     if name in spec.uid_handlers:
         return lambda message, _: (spec.uid_handlers[name](message, uid), None)

@@ -123,16 +123,17 @@ def payload_length(message: FrameMessage) -> int:
     return length
 
 
-def receive_rows(payload: PayloadStream) -> pa.RecordBatchReader:
+def receive_rows(payload: PayloadStream, file: io.RawIOBase | None = None) -> pa.RecordBatchReader:
     """Return the rows of a payload; each batch is received when it is read, and its memory is checked.
 
+    file: what reads and checks the payload, if it is not read directly.
     Raises Refused for bytes that are not Arrow, Unavailable when the connection is lost; also while rows are read.
     """
     import pyarrow as pa
 
     try:
-        stream = pa.ipc.open_stream(payload)
-    except (pa.ArrowInvalid, OSError):
+        stream = pa.ipc.open_stream(file or payload)
+    except (pa.ArrowException, OSError):
         raise _malformed_frame("a table is not an Arrow stream") from None
 
     def receive_batches() -> Iterator[pa.RecordBatch]:
@@ -140,7 +141,7 @@ def receive_rows(payload: PayloadStream) -> pa.RecordBatchReader:
             for batch in stream:
                 batch.validate(full=True)
                 yield batch
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError):
             raise _malformed_frame("a table is not an Arrow stream") from None
         if payload.remaining:
             raise _malformed_frame("a table is shorter than its frame says")
