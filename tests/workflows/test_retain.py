@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from tests.builders import lakes
 from tests.builders.built_editions import built, landed, rows
@@ -60,8 +61,9 @@ class World:
     def get(self, release_id: str) -> Any:
         return SimpleNamespace(transform=self.transform)
 
-    def predicts(self, edition: Edition) -> None:
-        with self.step("predict", "prediction:1", inputs=[Ref(name=edition.subject)]):
+    def predicts(self, edition: Edition, *, row_edition: str = "") -> None:
+        facts: dict[str, JsonValue] = {"editions": {"member": row_edition}} if row_edition else {}
+        with self.step("predict", "prediction:1", inputs=[Ref(name=edition.subject)], facts=facts):
             pass
 
     def retain(self) -> RetentionResult:
@@ -111,6 +113,11 @@ def test_what_the_transform_of_a_release_built_last_is_kept(world: World):
     result = world.retain()
     assert result.named == {world.editions[1].id: "a release"}
     assert world.lake.retirement.list_newest_of(["c", "d"]) == {world.editions[1].id}
+
+
+def test_the_edition_of_a_row_that_an_answer_used_is_named_too(world: World):
+    world.predicts(world.editions[4], row_edition=world.editions[0].id)
+    assert world.retain().named[world.editions[0].id] == "an answer"
 
 
 def test_the_prediction_window_moves_on(world: World):

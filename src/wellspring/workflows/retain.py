@@ -104,5 +104,8 @@ def _find_answered(platform: Platform, now: datetime) -> tuple[int, frozenset[st
             continue
         first = indexed.index if first is None else first
         editions.update(ref.name for ref in indexed.entry.inputs if ref.name.startswith("edition:"))
+        # Rows that newer editions did not bring still name the edition that wrote them.
+        of_rows = indexed.entry.facts.get("editions")
+        editions.update(f"edition:{edition}" for edition in (of_rows.values() if isinstance(of_rows, dict) else ()))
     window_start = start if first is None else first
     return window_start, frozenset(name.removeprefix("edition:") for name in editions)
