@@ -16,6 +16,7 @@ from tests.builders import projects
 from wellspring.embedded import sftp
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project, load_project
+from wellspring.runtime.process_pause import are_stopped, stop_processes
 from wellspring.runtime.run_state import RunState, find_server_port, read_run_state
 from wellspring.runtime.service_users import read_service_users
 from wellspring.supervisor import client
@@ -103,6 +104,14 @@ def test_start_returns_with_every_server_running(project: Project):
 def test_a_second_start_changes_nothing(project: Project):
     first = client.start_servers(project)
     assert client.start_servers(project) == first
+
+
+def test_servers_that_a_killed_backup_left_paused_are_continued(project: Project):
+    running = client.start_servers(project)
+    pids = stop_processes(running.supervisor.pid, frozenset())
+    assert {server.pid for server in running.servers.values()} <= set(pids)
+    assert client.start_servers(project) == running
+    assert not are_stopped(pids)
 
 
 def test_servers_whose_starter_was_killed_can_be_stopped(project: Project):

@@ -24,7 +24,6 @@ from wellspring.backup.manifest import (
     sign_manifest,
 )
 from wellspring.backup.master_key import SecretCipher
-from wellspring.backup.process_pause import paused_processes
 from wellspring.bootstrap import open_ledger_tree
 from wellspring.embedded.control_socket import send_request
 from wellspring.embedded.openbao import seal_key_path
@@ -35,6 +34,7 @@ from wellspring.records.record import Digest
 from wellspring.runtime.crash_point import reach_crash_point
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.process_identity import is_same_process
+from wellspring.runtime.process_pause import paused_processes
 from wellspring.runtime.run_state import RunState, read_run_state
 from wellspring.runtime.simulated_clock import open_clock
 from wellspring.runtime.trusted_folder import read_file

@@ -24,6 +24,7 @@ from wellspring.project import Project, load_project
 from wellspring.runtime.lock_holders import LockHolder
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.process import build_argument_parser
+from wellspring.runtime.process_pause import resume_processes
 from wellspring.runtime.run_state import RunState, ServerState, read_run_state
 from wellspring.runtime.trusted_folder import create_missing_folders, open_appending, remove_file, remove_tree
 from wellspring.stores.online.registry import needs_embedded_server
@@ -64,6 +65,7 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
     layout.ensure_ownership(project)
     with _startup_lock(project) as lock:
         running = _read_run_state(project)
+        _resume_paused(running)
         if running is not None:
             if not is_same_process(running.supervisor):
                 progress("the supervisor has exited: restarting all servers")
@@ -268,6 +270,12 @@ def _wait_for_cleanup(report_fd: int, pid: int) -> None:
     wait_for_exit(supervisor, _STOP_TIMEOUT)
 
 
+def _resume_paused(running: RunState | None) -> None:
+    """Continue the servers if a backup paused them and was killed together with its guard; running ones go on."""
+    if running is not None and is_same_process(running.supervisor):
+        resume_processes(running.supervisor.pid)
+
+
 def _terminate(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGTERM)
@@ -280,6 +288,7 @@ def _stop_running(project: Project, running: RunState | None, progress: Callable
 
     Returns the processes that they left over, which were ended.
     """
+    _resume_paused(running)
     if running is not None and is_same_process(running.supervisor):
         try:
             send_request(project, {"op": "stop"}, timeout=2)

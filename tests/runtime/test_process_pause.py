@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.backup.process_pause import are_stopped, list_processes, paused_processes, resume_processes
 from wellspring.errors import Unavailable
+from wellspring.runtime.process_pause import are_stopped, list_processes, paused_processes, resume_processes
 
 NOBODY: frozenset[int] = frozenset()
 WRITER = """
@@ -83,7 +83,7 @@ def test_an_error_in_the_pause_continues_the_processes(writer: subprocess.Popen[
 
 def test_a_killed_command_leaves_nothing_paused(writer: subprocess.Popen[bytes]):
     code = (
-        "import os, signal\nfrom wellspring.backup.process_pause import paused_processes\n"
+        "import os, signal\nfrom wellspring.runtime.process_pause import paused_processes\n"
         f"with paused_processes({writer.pid}, frozenset()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], check=False)

@@ -2,7 +2,7 @@
 
 `make crash` shows that the platform recovers from such a kill. The processes are stopped by SIGSTOP: the supervisor
 first, then whoever descends from it, until a scan finds no other. A process of its own stops and continues them: when
-the caller dies, or when the pause lasts too long, it continues them. `python -m wellspring.backup.process_pause`.
+the caller dies, or when the pause lasts too long, it continues them. `python -m wellspring.runtime.process_pause`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def paused_processes(
     Raises Unavailable if they cannot be paused, or if one of them ran before the end of the block: then what was copied
     in the block is of no use.
     """
-    argv = [sys.executable, "-P", "-m", "wellspring.backup.process_pause", str(supervisor), str(max_seconds)]
+    argv = [sys.executable, "-P", "-m", "wellspring.runtime.process_pause", str(supervisor), str(max_seconds)]
     guard = subprocess.Popen(
         [*argv, *map(str, sorted(uids))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
