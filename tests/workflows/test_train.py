@@ -49,7 +49,9 @@ class ProjectFixture:
             with self.step("admit", f"drop:{drop}", inputs=[ref, Ref(name=f"drop:{drop}")]):
                 pass
         with self.step(
-            "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
+            "publish",
+            BUILT.subject,
+            facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}, "landing_time": ["claim_label"]},
         ):
             pass
         monkeypatch.setattr(train_module, "load_edition_views", lambda platform, edition: synthetic_world.views())
@@ -99,6 +101,7 @@ def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(
     assert project.arguments["training_inputs"].contracts == (CLAIM, PEOPLE)
     assert project.arguments["training_inputs"].leaked_columns == ("claim_features.paid",)
     assert project.arguments["training_inputs"].audited_rows == {"claim_label": 7}
+    assert project.arguments["training_inputs"].landing_time == ("claim_label",)
     assert project.arguments["training_inputs"].source_digests == {"models/denials.py": "3" * 64}
     assert project.arguments["training_inputs"].revision == REVISION
     assert project.arguments["champion"] is None

@@ -121,9 +121,9 @@ def _print_advice(ctx: CliContext, name: str, columns: Mapping[str, ContractColu
             f"like {request.label}, from {name}_features.sql, {name}.yml and features.py; wellspring cannot detect them"
         )
     if "recorded_at" not in columns:
-        ctx.echo("the table has no column recorded_at (the instant at which the supplier recorded the row), so leakage")
+        ctx.echo("the table has no column recorded_at (the instant at which the supplier recorded the row), so a row")
         ctx.echo(
-            "cannot be audited, and the gate refuses each model of this table until the supplier sends that column"
+            "counts as known when it landed: leakage is audited between landings only, and each model card says so"
         )
 
 

@@ -203,6 +203,12 @@ def audited_rows(facts_source: LedgerIndex | Mapping[str, JsonValue], edition: E
     return {table: rows for table, rows in audited.items() if isinstance(rows, int)}
 
 
+def landing_time_tables(facts_source: LedgerIndex | Mapping[str, JsonValue], edition: Edition) -> tuple[str, ...]:
+    """Read from the ledger which tables have rows that count as known when they landed, for want of `recorded_at`."""
+    tables = _publish_facts(facts_source, edition).get("landing_time")
+    return tuple(map(str, tables)) if isinstance(tables, list) else ()
+
+
 def _publish_facts(facts_source: LedgerIndex | Mapping[str, JsonValue], edition: Edition) -> Mapping[str, JsonValue]:
     if isinstance(facts_source, Mapping):
         return facts_source

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError
-from wellspring.lake.built_tables import audited_rows, leaked_columns
+from wellspring.lake.built_tables import audited_rows, landing_time_tables, leaked_columns
 from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.releases import candidates
 from wellspring.models.spec import definition, definition_process
@@ -47,6 +47,7 @@ def train_model(
                 leaked_columns=leaked_columns(platform.ledger.index, edition),
                 audited_rows=audited_rows(platform.ledger.index, edition),
                 revision=revision,
+                landing_time=landing_time_tables(platform.ledger.index, edition),
             ),
             champion=candidates.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None

@@ -11,7 +11,14 @@ import pytest
 from tests.builders import dbt_projects as built
 from tests.builders.reference_engine import ReferenceEngine
 from wellspring.data.transform.dbt_process import ExportedTable, list_runs
-from wellspring.data.transform.leakage import RECORDING_COLUMNS, choose_audit_instants, find_leaks, known_since_columns
+from wellspring.data.transform.leakage import (
+    RECORDING_COLUMNS,
+    choose_audit_instants,
+    find_landing_time_tables,
+    find_leaks,
+    known_since_columns,
+)
+from wellspring.data.transform.table_versions import CompiledModel
 from wellspring.errors import ProjectError
 from wellspring.query.port import DbtRun
 from wellspring.records.tables import TableInput
@@ -29,6 +36,20 @@ def grown(days: Iterable[float], *, item: int = 1) -> pa.Table:
 def cut_days(tables: dict[str, pa.Table]) -> list[float]:
     cuts = [datetime.fromisoformat(instant) for instant in choose_audit_instants(tables, ENGINE)]
     return [(cut - built.FIRST) / timedelta(days=1) for cut in cuts]
+
+
+def test_a_table_counts_by_landing_time_when_no_landed_table_that_it_reads_has_recorded_at():
+    models = [
+        CompiledModel(name="model.p.stg", sql="", upstream=("source.p.landed.orders",)),
+        CompiledModel(name="model.p.features", sql="", upstream=("model.p.stg",)),
+        CompiledModel(name="model.p.joined", sql="", upstream=("model.p.stg", "source.p.landed.people")),
+        CompiledModel(name="model.p.calendar", sql="", upstream=()),
+    ]
+    tables = {name: f"model.p.{name}" for name in ("features", "joined", "calendar")}
+    timed, untimed = pa.schema({"recorded_at": pa.timestamp("us", "UTC")}), pa.schema({"known_since": pa.string()})
+    assert find_landing_time_tables(tables, models, {"orders": untimed, "people": timed}) == ("features",)
+    assert find_landing_time_tables(tables, models, {"orders": untimed, "people": untimed}) == ("features", "joined")
+    assert find_landing_time_tables(tables, models, {"orders": timed, "people": untimed}) == ()
 
 
 def test_a_table_loaded_at_once_does_not_move_the_instant_to_its_day():

@@ -134,6 +134,19 @@ def test_a_table_of_which_no_row_was_compared_is_never_a_pass(table: str):
     assert gate.check_leakage(model(), views(), ["claim.auth_state"], {}).outcome == "fail"
 
 
+def test_a_table_without_recorded_at_is_no_obstacle_and_the_verdict_says_so():
+    audited = {**AUDITED, "claim_label": 0}
+    assert gate.check_leakage(model(), views(), [], audited, ["claim_label"]).passed
+    assert gate.check_leakage(model(), views(), [], audited, ["claim_features"]).outcome == "inconclusive"
+    assert gate.check_leakage(model(), views(), ["claim_label.is_denied"], audited, ["claim_label"]).outcome == "fail"
+    assert gate.select_landing_time(model(), views(), ["claim_label", "elsewhere"]) == ["claim_label"]
+    verdict = check(landing_time=["claim_label"])
+    assert verdict.passed
+    (reason,) = [reason for reason in verdict.reasons if reason.code == "landing_time"]
+    assert reason.message.startswith("rows of claim_label have no recorded_at: they count as known when they landed")
+    assert "landing_time" not in codes(check())
+
+
 def test_a_worse_candidate_is_refused():
     verdict = check(champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.02, -0.03, -0.01, 0.001)))
     assert (verdict.outcome, codes(verdict)) == ("fail", ["worse_than_live"])

@@ -40,11 +40,13 @@ class ProjectFixture:
     def ports(self) -> train.TrainingPorts:
         return train.TrainingPorts(self.step, self.runs, self.model_store, self.signer, FixedClock(), ScriptedFence())
 
-    def train(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
+    def train(
+        self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, landing=(), **changes: Any
+    ):
         return train.train_candidate(
             model(**changes), train.TrainingData(views_ or views(), self.world.source, self.world.edition),
-            train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, ports=self.ports(),
-            progress=lambda stage, done, total: self.stages.append(stage),
+            train.TrainingInputs(CODE, CONTRACTS, leaks, audited, landing_time=landing), champion=live,
+            ports=self.ports(), progress=lambda stage, done, total: self.stages.append(stage),
         )  # fmt: skip
 
     def reproduce(self, run: str, *, source_digests=CODE, **changes: Any):
@@ -169,6 +171,13 @@ def test_a_table_that_was_not_audited_is_refused_before_anything_is_trained(proj
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
     assert (project.runs.runs, project.stages) == ({}, [])
+
+
+def test_a_table_that_counts_by_landing_time_is_trained_on_and_its_candidate_says_so(project: ProjectFixture):
+    candidate = project.train(audited={**AUDITED, "claim_label": 0}, landing=("claim_label",))
+    assert candidate.verdict.passed
+    reason = next(reason for reason in candidate.verdict.reasons if reason.code == "landing_time")
+    assert "rows of claim_label have no recorded_at" in reason.message
 
 
 def test_target_leakage_is_refused_by_name_before_training(tmp_path: Path):

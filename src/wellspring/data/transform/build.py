@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import JsonValue, ValidationError
 
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, list_runs
-from wellspring.data.transform.leakage import choose_audit_instants, find_leaks, known_since_columns
+from wellspring.data.transform.leakage import (
+    choose_audit_instants,
+    find_landing_time_tables,
+    find_leaks,
+    known_since_columns,
+)
 from wellspring.data.transform.table_versions import compute_table_versions
 from wellspring.data.transform.transform_sources import TransformSources
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable, package_missing
@@ -145,9 +150,12 @@ def transform_edition(
                 tools=tools,
             )
             act.add_facts(audit_instants=list[JsonValue](audit_instants), leaks=list[JsonValue](leaks), audited=audited)
+        models_by_table = {table.name: table.model for table in build_result.tables}
+        schemas = {name: landed_table.schema for name, landed_table in landed_tables.items()}
+        landing_time = find_landing_time_tables(models_by_table, build_result.models, schemas)
         versions = compute_table_versions(
             build_result.models,
-            {table.name: table.model for table in build_result.tables},
+            models_by_table,
             backend.normalize_sql,
             hooks=code if build_result.has_hooks else None,
         )
@@ -176,6 +184,7 @@ def transform_edition(
     outputs = [ref for _, ref in written]
     facts: dict[str, JsonValue] = {
         "leaks": list[JsonValue](leaks), "audited": audited, PURPOSE_PROPERTY: purpose, "versions": {**versions},
+        "landing_time": list[JsonValue](landing_time),
     }  # fmt: skip
     lake.built_tables.publish(edition, inputs=inputs, outputs=outputs, facts=facts, step=step)
     return BuildOutcome(edition, leaks, True, versions)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.data.transform.table_versions import CompiledModel, list_upstream
 from wellspring.errors import ProjectError
+from wellspring.records.contracts import RECORDED_AT
 from wellspring.records.features import KNOWN_SINCE_COLUMN
 from wellspring.records.record import format_instant
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from wellspring.query.port import DbtBackend, DbtRun, QueryEngine
     from wellspring.records.tables import TableInput
 
-RECORDING_COLUMNS = ("recorded_at", "known_since")
+RECORDING_COLUMNS = (RECORDED_AT, "known_since")
 """Columns with the instant at which a row was recorded: by its supplier, if the contract has it, else on landing."""
 AUDIT_QUANTILE = 0.7
 """Share of a table's recording days that lie before its audit instant."""
@@ -52,6 +54,23 @@ def known_since_columns(table: str, schema: pa.Schema) -> tuple[str, ...]:
                 fix="declare it as a timestamp in its contract, or rename it",
             )
     return names
+
+
+def find_landing_time_tables(
+    tables: Mapping[str, str], models: Sequence[CompiledModel], schemas: Mapping[str, pa.Schema]
+) -> tuple[str, ...]:
+    """List the built tables whose landed tables all lack `recorded_at`: their rows count as known when they landed.
+
+    tables: the name of a built table -> the name of its model. schemas: of the landed tables.
+    """
+    models_by_name = {model.name: model for model in models}
+    listed: list[str] = []
+    for table, name in tables.items():
+        upstream = list_upstream(name, models_by_name)
+        landed = {source.rpartition(".")[2] for source in upstream if source.startswith("source.")} & schemas.keys()
+        if landed and all(RECORDED_AT not in schemas[source].names for source in landed):
+            listed.append(table)
+    return tuple(sorted(listed))
 
 
 def choose_audit_instants(tables: Mapping[str, TableInput], engine: QueryEngine) -> tuple[str, ...]:

@@ -43,13 +43,13 @@ def compute_table_versions(
     texts = {name: normalize_sql(model.sql) for name, model in models_by_name.items()}
     versions: dict[str, Digest] = {}
     for table, name in tables.items():
-        closure = _list_upstream(name, models_by_name)
+        closure = list_upstream(name, models_by_name)
         content = {"hooks": hooks or "", "models": {reached: texts.get(reached, "") for reached in closure}}
         versions[table] = hashlib.sha256(canonical.dumps_canonical(content)).hexdigest()
     return versions
 
 
-def _list_upstream(name: str, models: Mapping[str, CompiledModel]) -> list[str]:
+def list_upstream(name: str, models: Mapping[str, CompiledModel]) -> list[str]:
     """List a model and everything that it reads, models and sources, sorted."""
     reached, waiting = set[str](), [name]
     while waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
@@ -50,11 +50,13 @@ def check_candidate(
     champion: str | None,
     comparison: ChampionComparison | None,
     trained_file: TrainedFile | None = None,
+    landing_time: Sequence[str] = (),
 ) -> Verdict:
     """Check a candidate against the acceptance criteria of its task.
 
     suspected_leaks: evidence by feature. champion: the candidate behind the live release, None before the first; with a
     champion the comparison is required. trained_file: of a model trained elsewhere; the verdict says what is unknown.
+    landing_time: tables that the model reads and whose rows count as known when they landed; the verdict says so.
     """
     findings = [
         *_check_leaks(report, suspected_leaks),
@@ -65,6 +67,7 @@ def check_candidate(
         *(finding for group in report.subgroups for finding in _check_subgroup(group, task)),
         *_check_budget(report, task.acceptance),
         *([_describe_trained_file(trained_file)] if trained_file is not None else ()),
+        *([_describe_landing_time(landing_time)] if landing_time else ()),
     ]
     return _build_verdict(subject, model, findings)
 
@@ -79,13 +82,18 @@ def find_missing_evidence(task: Task, rows: int, class_rows: Mapping[str, int]) 
 
 
 def check_leakage(
-    model: ModelDefinition, views: FeatureViews, leaked_columns: Collection[str], audited_rows: Mapping[str, int]
+    model: ModelDefinition,
+    views: FeatureViews,
+    leaked_columns: Collection[str],
+    audited_rows: Mapping[str, int],
+    landing_time: Collection[str] = (),
 ) -> Verdict:
     """Check everything that a model uses against the columns that the leakage audit reported.
 
     That is its features and those of its baselines and subgroups, the instants and keys by which their rows are joined,
     and the whole table of its label. leaked_columns: `table.column` or `view.column`. audited_rows: rows that the audit
-    compared, by table; a table without compared rows is inconclusive.
+    compared, by table; a table without compared rows is inconclusive, unless it is one of `landing_time`: without
+    `recorded_at` and with one landing it has no past to compare, and the verdict on the candidate says so.
     """
     dependencies = resolve_feature_dependencies(model, views)
     leaked = [
@@ -99,7 +107,7 @@ def check_leakage(
         *model.entity_columns,
         *(key for dependency in dependencies for key in dependency.view.keys),
     }
-    tables = dict.fromkeys((*(dependency.view.table for dependency in dependencies), model.spine, model.label.table))
+    tables = _list_tables(model, views)
     join_columns = {f"{table}.{name}" for table in tables for name in (*keys, KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN)}
     label_prefix = f"{model.label.table}."
     leaked += sorted(
@@ -107,8 +115,21 @@ def check_leakage(
         for leaked_column in leaked_columns
         if leaked_column in join_columns or leaked_column.startswith(label_prefix)
     )
-    unaudited = [_unaudited_finding(table) for table in tables if audited_rows.get(table, 0) < 1]
+    unaudited = [
+        _unaudited_finding(table) for table in tables if audited_rows.get(table, 0) < 1 and table not in landing_time
+    ]
     return _build_verdict(model.subject, model.name, [*map(_leak_finding, dict.fromkeys(leaked)), *unaudited])
+
+
+def select_landing_time(model: ModelDefinition, views: FeatureViews, landing_time: Collection[str]) -> list[str]:
+    """Select the tables that a model reads of those whose rows count as known when they landed."""
+    return [table for table in _list_tables(model, views) if table in landing_time]
+
+
+def _list_tables(model: ModelDefinition, views: FeatureViews) -> list[str]:
+    """List the tables that a model reads: of its features, its spine and its label."""
+    dependencies = resolve_feature_dependencies(model, views)
+    return [*dict.fromkeys((*(item.view.table for item in dependencies), model.spine, model.label.table))]
 
 
 def check_target_leakage(subject: str, model: str, suspected_leaks: Mapping[str, str]) -> Verdict:
@@ -141,6 +162,15 @@ def _describe_trained_file(trained_file: TrainedFile) -> GateFinding:
         "again on shuffled labels. The features that it reads here were audited, and it was evaluated on later rows"
     )
     return GateFinding("pass", Reason(code="trained_elsewhere", message=message))
+
+
+def _describe_landing_time(tables: Sequence[str]) -> GateFinding:
+    message = (
+        f"rows of {', '.join(tables)} have no recorded_at: they count as known when they landed. What they said before "
+        "that could not be audited for leaks beyond the landings of their drops; that each column was known at its "
+        "instant is what the project's SQL states"
+    )
+    return GateFinding("pass", Reason(code="landing_time", message=message))
 
 
 def _build_verdict(subject: str, model: str, findings: list[GateFinding]) -> Verdict:

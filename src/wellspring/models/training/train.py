@@ -83,8 +83,7 @@ class ModelStore(NamedTuple):
 class TrainingInputs(NamedTuple):
     """The inputs of a training besides the data.
 
-    source_digests: by source file. contracts: of the ingested data. leaked_columns: `table.column`, from the leakage
-    audit of the edition. audited_rows: rows that the audit compared, by table. revision: of the project's repository.
+    leaked_columns, audited_rows: of the leakage audit. landing_time: tables whose rows are known since they landed.
     """
 
     source_digests: Mapping[str, Digest]
@@ -92,6 +91,7 @@ class TrainingInputs(NamedTuple):
     leaked_columns: tuple[str, ...]
     audited_rows: Mapping[str, int]
     revision: GitRevision = GitRevision()
+    landing_time: tuple[str, ...] = ()
 
 
 class TrainingData(NamedTuple):
@@ -134,9 +134,8 @@ def train_candidate(
     edition_ref = Ref(name=edition.subject, digest=editions.edition_digest(edition))
     views_ref = Ref(name=f"views:{views.project}", digest=views.digest)
     refs = [edition_ref, views_ref, code_ref]
-    _require_pass(
-        gate.check_leakage(model, views, training_inputs.leaked_columns, training_inputs.audited_rows), step, refs
-    )
+    leaked, audited = training_inputs.leaked_columns, training_inputs.audited_rows
+    _require_pass(gate.check_leakage(model, views, leaked, audited, training_inputs.landing_time), step, refs)
     progress("join", 0, 1)
     champion_artifact = None if champion is None else model_store.read_artifact(champion.artifact)
     extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
@@ -182,6 +181,7 @@ def train_candidate(
                 champion=champion.id if champion is not None else None,
                 comparison=comparison,
                 trained_file=find_trained_file(model.estimator),
+                landing_time=gate.select_landing_time(model, views, training_inputs.landing_time),
             )
             candidate = candidates.assign_candidate_id(
                 Candidate(
