@@ -5,18 +5,14 @@ The long test installs the wheel into a new environment; the short one uses the 
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
-import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,11 +20,11 @@ import pytest
 from pyotp.totp import TOTP
 
 from tests.architecture import repository
+from tests.builders.shop_orders import write_orders
 from wellspring.cli.pseudo_terminal import run_in_pty
 
 MAX_COMMANDS = 15
 PASSWORD = "a long enough sentence"
-COLUMNS = "order_id,customer_id,email,category,price,quantity,express,ordered_on,returned,recorded_at"
 
 
 class NewUser:
@@ -96,7 +92,7 @@ def user() -> Iterator[NewUser]:
 @pytest.mark.live
 @pytest.mark.slow
 def test_a_new_file_becomes_a_prediction(user: NewUser) -> None:
-    write_orders(user.folder / "orders.csv")
+    write_orders(user.folder / "orders.csv", days=300, a_day=60, customers=1500, has_quantity=True)
     predict_from_file(user)
     # Two more commands create the environment and install the wheel.
     assert len(user.commands) <= MAX_COMMANDS - 2
@@ -112,7 +108,7 @@ def test_the_wheel_contains_everything_needed(user: NewUser) -> None:
     built = [uv, "build", "--wheel", "--quiet", "--out-dir", str(user.folder), str(repository.ROOT)]
     subprocess.run(built, env=environ, check=True, timeout=120)
     (wheel,) = user.folder.glob("wellspring-*.whl")
-    write_orders(user.folder / "orders.csv")
+    write_orders(user.folder / "orders.csv", days=300, a_day=60, customers=1500, has_quantity=True)
 
     user.run(uv, "venv", "--quiet", "--python", f"{sys.version_info.major}.{sys.version_info.minor}", "env")
     user.run(uv, "pip", "install", "--quiet", "--python", "env/bin/python", f"{wheel.name}[demo]")
@@ -179,31 +175,3 @@ def _check_no_private_values(root: Path) -> None:
             content = path.read_bytes()
             assert b"@mail.example" not in content
             assert b"ORD-0" not in content
-
-
-def write_orders(path: Path, *, days: int = 300, a_day: int = 60, seed: int = 5) -> None:
-    """Write the orders of a shop: a row when an order is placed, and a row when its return is decided."""
-    draw = random.Random(seed)
-    effects = {f"C{number:05d}": draw.gauss(0, 0.7) for number in range(1500)}
-    begin = datetime(2026, 1, 1)
-    rows: list[tuple[datetime, list[str]]] = []
-    for number in range(days * a_day):
-        instant = begin + timedelta(seconds=number * 86400 // a_day)
-        customer, kind = draw.choice(list(effects)), draw.choice(["shoes", "shirts", "books", "lamps"])
-        price, express = round(draw.lognormvariate(3.5, 0.6), 2), draw.random() < 0.3
-        odds = {"shoes": 0.4, "shirts": 0.0, "books": -2.2, "lamps": -1.2}[kind] + effects[customer]
-        odds += 0.01 * (price - 35) - 0.6 * express
-        returned = draw.random() < 1 / (1 + math.exp(-odds))
-        order = [
-            f"ORD-{number:06d}", customer, f"{customer.lower()}@mail.example", kind, f"{price:.2f}",
-            str(draw.choice([1, 1, 1, 2, 3])), "yes" if express else "no", instant.strftime("%Y-%m-%d"),
-        ]  # fmt: skip
-        rows.append((instant, [*order, ""]))
-        rows.append((instant + timedelta(days=draw.uniform(3, 14)), [*order, "yes" if returned else "no"]))
-    end = begin + timedelta(days=days)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS.split(","))
-        writer.writerows(
-            [*row, instant.strftime("%Y-%m-%dT%H:%M:%SZ")] for instant, row in sorted(rows) if instant < end
-        )

@@ -159,12 +159,15 @@ def serve_another_release(target: Target, is_twin: bool) -> str:
 
 @attempt("stored-state", "worker", refused="status 500 corrupted", allowed="status 200", needs="model")
 def move_the_marker_of_online_rows(target: Target, is_twin: bool) -> str:
-    """The worker's login lets the marker of online rows name another edition; the marker as it was is accepted."""
+    """The worker's login lets the markers of online rows name another edition; markers as they were are accepted."""
     with open_store(target, "worker") as store:
-        (marker,) = store.scan_iter(match="ws:edition:*", count=1_000)
-        edition = store.hget(marker, "id")
+        # One for the views of each release that is kept online.
+        editions = {marker: store.hget(marker, "id") for marker in store.scan_iter(match="ws:views:*", count=1_000)}
+        assert editions
         try:
-            store.hset(marker, "id", edition if is_twin else b"0123456789ab")
+            for marker, edition in editions.items():
+                store.hset(marker, "id", edition if is_twin else b"0123456789ab")
             return _predict(target)
         finally:
-            store.hset(marker, "id", edition)
+            for marker, edition in editions.items():
+                store.hset(marker, "id", edition)

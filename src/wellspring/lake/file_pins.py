@@ -12,13 +12,14 @@ import errno
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import Digest
+from wellspring.runtime.files import open_plain_file
 from wellspring.stores.objects.port import ContentStore
 from wellspring_verify import canonical
 
@@ -149,11 +150,8 @@ def hash_local_file(path: str) -> PinnedFile:
     Raises CorruptedError for a path without a regular file.
     """
     try:
-        # Whatever somebody has put in its place: a link is not followed, and a pipe is not waited for.
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        with open(open_plain_file(Path(path)), "rb") as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise CorruptedError(f"{path}, a data file of the lake, is not a regular file", fix=_RESTORE_FIX)
             key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
             if key not in _hashed:
                 digest = hashlib.sha256()
@@ -164,6 +162,6 @@ def hash_local_file(path: str) -> PinnedFile:
                 _hashed[key] = PinnedFile(path, size, digest.hexdigest())
             return _hashed[key]
     except OSError as exc:
-        if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise
         raise CorruptedError(f"{path}, a data file of the lake, is missing", fix=_RESTORE_FIX) from None
