@@ -18,7 +18,15 @@ LIFECYCLE = (
     "trust/ledger/journal.py",
 )
 DECISIONS = ("enclave/drop_decisions.py", "workflows/drops.py", "workflows/mended_contracts.py", "lake/restaging.py")
-INGEST = ("enclave/", "trust/ledger/", "worker/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")
+INGEST = (
+    "backup/",
+    "enclave/",
+    "trust/ledger/",
+    "worker/",
+    "lake/lake.py",
+    "workflows/ingest.py",
+    "workflows/publish.py",
+)
 
 
 def test_each_crash_point_belongs_to_the_scenario_of_its_module() -> None:
