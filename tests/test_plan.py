@@ -108,7 +108,7 @@ def test_a_job_starts_when_all_that_it_follows_have_succeeded_since_its_last_sta
         ('[jobs.a]\nkind = "record-outcomes"\nsubject = "x"\n', "record-outcomes has no subject"),
         (
             '[jobs.a]\nkind = "approve"\nsubject = "x"\n',
-            "Input should be 'ingest', 'transform', 'train' or 'record-outcomes'",
+            "Input should be 'ingest', 'transform', 'train', 'record-outcomes' or 'retain'",
         ),
         ('[jobs.a]\nkind = "transform"\nschedule = "61 * * * *"\n', "not five fields of cron"),
         ('[jobs.a]\nkind = "transform"\nschedule = "0 0 31 2 *"\n', "not five fields of cron"),

@@ -106,7 +106,7 @@ def test_an_unknown_subject_gets_the_nearest_as_a_suggestion(
 def test_a_malformed_subject_gets_the_forms_of_subjects(run: Run, project: Path, tmp_path: Path, requests: str):
     output = run("prove", requests, "--out", tmp_path / "mine", "--project", project)
     assert output.code == 66
-    assert "name drop:ID, edition:ID, dataset:NAME, prediction:ID" in output.err
+    assert "name drop:ID, edition:ID, dataset:NAME, pipeline:SOURCE, prediction:ID" in output.err
 
 
 def test_prove_before_the_first_up_exits_69_and_creates_nothing(run: Run, root: Path, tmp_path: Path):

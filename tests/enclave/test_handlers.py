@@ -15,6 +15,7 @@ from tests.builders.vault_messages import DROP, NOON
 from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, admission_handlers, intake_handlers, vault_handlers
 from wellspring.errors import Refused
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.user_notes import UserNote
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
@@ -54,6 +55,19 @@ class Canned:
         self.requests.append(("ingest_file", source, name, contract_digest))
         self.known_rows = known_rows
         return self.stopped
+
+    def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:
+        self.requests.append(("withdraw_drop", drop, note, reason))
+
+    def check_rejudge(self, drop: str, contract_digest: str) -> None:
+        self.requests.append(("check_rejudge", drop, contract_digest))
+
+    def rejudge_drop(self, drop: str, contract_digest: str, note: UserNote | None, reason: str) -> None:
+        self.requests.append(("rejudge_drop", drop, contract_digest, note, reason))
+
+    def discard_quarantined(self, drop: str, note: UserNote, reason: str) -> int:
+        self.requests.append(("discard_quarantined", drop, note, reason))
+        return 3
 
     def read_quarantined_keys(
         self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None

@@ -248,10 +248,6 @@ class Lake:
         """Raise NotFound for an edition that does not exist or was retired."""
         self._edition_store.require_readable(self._edition_store.get_edition(edition_id).id)
 
-    def is_retired(self, edition_id: str) -> bool:
-        """Return whether an edition was retired, so that its tables cannot be read."""
-        return self._edition_store.is_retired(edition_id)
-
     def list_editions(self, level: editions.EditionLevel = "landed") -> tuple[Edition, ...]:
         """List the editions of a level, newest first."""
         return tuple(self._edition_store.list_history(level))

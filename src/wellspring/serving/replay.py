@@ -128,9 +128,7 @@ class PredictionReplayer:
         groups: dict[tuple[str, str, Digest], list[int]] = {}
         for position, recorded in enumerate(recorded_predictions):
             for name, row in recorded.rows.items():
-                # A row that did not change is in the edition of the prediction too, which its window keeps.
-                edition_id = recorded.edition if self._lake.is_retired(row.edition) else row.edition
-                groups.setdefault((name, edition_id, recorded.release.views), []).append(position)
+                groups.setdefault((name, row.edition, recorded.release.views), []).append(position)
         for (name, edition_id, digest), positions in groups.items():
             view = self._views_by_digest(digest).find_view(name)
             edition = self._lake.get_edition(edition_id)
