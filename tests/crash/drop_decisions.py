@@ -47,7 +47,7 @@ class DropProject(ServingProject):
         """Give the contract of the claims another version."""
         path = self.root / "contracts" / "medical_claim.odcs.yaml"
         text = path.read_text()
-        minor = int(re.search(r"\nversion: 1\.(\d+)\.0\n", text)[1])  # type: ignore[index]
+        (minor,) = map(int, re.findall(r"\nversion: 1\.(\d+)\.0\n", text))
         path.write_text(text.replace(f"\nversion: 1.{minor}.0\n", f"\nversion: 1.{minor + 1}.0\n"))
 
     def drop_of(self, file: str) -> str:

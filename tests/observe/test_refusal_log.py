@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.builders.recording_step import RecordingStep
@@ -57,5 +59,6 @@ def test_an_entry_that_cannot_be_written_is_reported(capsys: pytest.CaptureFixtu
     def fail(*_: object, **__: object) -> RecordingStep:
         raise Unavailable("the journal is full", fix="free some space")
 
-    RefusalLog(fail).record("connect", "server:sequencer", "uid:7", REFUSED)  # pyright: ignore[reportArgumentType]
+    step: Any = fail
+    RefusalLog(step).record("connect", "server:sequencer", "uid:7", REFUSED)
     assert "the journal is full" in capsys.readouterr().err

@@ -93,7 +93,8 @@ def test_a_damaged_record_of_a_restore_stops_the_start(project: Project, step: R
 
 
 def test_other_requests_and_an_early_one_are_refused(project: Project, step: RecordingStep):
+    no_step: Any = None
     with pytest.raises(Unavailable):
-        begin(BackupRecords(project), None, "b1")  # pyright: ignore[reportArgumentType]
+        begin(BackupRecords(project), no_step, "b1")
     with pytest.raises(Refused, match="does not support"):
         BackupRecords(project).handle_request({"op": "begin_backup"}, step)

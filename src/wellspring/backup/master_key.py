@@ -69,7 +69,7 @@ def split_key(key: bytes, passphrases: tuple[str, str], *, project: str, origin:
 
 
 def join_shares(shares: tuple[KeyShare, KeyShare], passphrases: tuple[str, str]) -> bytes:
-    """Return the key. Raises Refused for a wrong passphrase, and for shares that do not belong together."""
+    """Return the key. Raises Refused for a wrong passphrase, and for shares of different keys."""
     first, second = shares
     if {first.custodian, second.custodian} != {1, 2}:
         raise Refused("both files are of the same custodian", fix="name the file of each of the two custodians")
@@ -144,7 +144,7 @@ def decrypt_part(share: KeyShare, passphrase: str) -> bytes:
         return _passphrase_cipher(passphrase, salt).decrypt(content[:12], content[12:], _bound_text(share))
     except (InvalidTag, ValueError):
         raise Refused(
-            f"the share of custodian {share.custodian} does not open: a wrong passphrase, or a changed file",
+            f"the share of custodian {share.custodian} cannot be decrypted: wrong passphrase or changed file",
             fix="type the passphrase of that custodian again",
         ) from None
 

@@ -15,7 +15,8 @@ def print_feature_diff(ctx: CliContext, diff: dict[str, Any]) -> None:
         ctx.echo(f"features: no release of {diff['model']} is live, so there is nothing to compare with")
         return
     files = diff["code"]
-    listed = ", ".join(files[:MAX_LISTED_FILES]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+    unlisted = len(files) - MAX_LISTED_FILES
+    listed = ", ".join(files[:MAX_LISTED_FILES]) + (f" and {unlisted} more" if unlisted > 0 else "")
     ctx.echo(f"dbt code, compared with release {diff['live']}: {listed or 'unchanged'}")
     if not diff["views"]:
         ctx.echo("features: all views have the same version as those of the live release")

@@ -50,9 +50,8 @@ def diff_release_features(platform: Platform | ReadPorts, name: str) -> ReleaseF
     folder = platform.project.lake_dir / "views"
     before = views.load_views_by_digest(folder, live.views)
     after = views.load_views_by_digest(folder, pinned)
-    sources, engine = open_transform_sources(platform.project), open_query_engine(
-        platform.project.query.engine, platform.project.query.options
-    )  # fmt: skip
+    sources = open_transform_sources(platform.project)
+    engine = open_query_engine(platform.project.query.engine, platform.project.query.options)
     files = [sources.list_files(digest) for digest in (live.transform, transform)]
     code = sorted(path for path in files[0].keys() | files[1].keys() if files[0].get(path) != files[1].get(path))
     changed = [
@@ -61,13 +60,12 @@ def diff_release_features(platform: Platform | ReadPorts, name: str) -> ReleaseF
         if (former := before.find_view(view.name)) is not None and former.version != view.version
     ]
     diffs: list[ViewDiff] = []
-    for former, view in changed:
-        editions = [_find_build(platform, landed, digest) for digest in (live.transform, transform)]
-        diffs.append(
-            diff_view(
-                _read_rows(platform, editions[0], former, engine), _read_rows(platform, editions[1], view, engine)
-            )
-        )
+    if changed:
+        live_edition, edition = (_find_build(platform, landed, digest) for digest in (live.transform, transform))
+        diffs = [
+            diff_view(_read_rows(platform, live_edition, former, engine), _read_rows(platform, edition, view, engine))
+            for former, view in changed
+        ]
     return ReleaseFeatureDiff(
         subject=subject,
         model=model,
