@@ -33,11 +33,13 @@ def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...
             # It reads another value of the file, which the old version does not declare.
             old_column = None
         old_egress: EgressRule = old_column.egress if old_column else "never"
-        if _is_weaker_egress(old_egress, new_column.egress):
+        if is_weaker_egress(old_egress, new_column.egress):
             weakened.append(f"{new_column.name} changes its egress from {old_egress!r} to {new_column.egress!r}")
         if old_column is None:
             continue
-        if old_column.classification and _is_lowered(old_column.classification, new_column.classification):
+        if old_column.classification and is_lowered_classification(
+            old_column.classification, new_column.classification
+        ):
             weakened.append(
                 f"{new_column.name} changes its classification from {old_column.classification!r} "
                 f"to {new_column.classification or None!r}"
@@ -63,7 +65,7 @@ def weaker_than_others(earlier: Iterable[DataContract], new: DataContract) -> tu
         columns = {column.name_in_file.casefold(): column for column in contract.columns}
         for column in new.columns:
             earlier_column = columns.get(column.name_in_file.casefold())
-            if earlier_column is not None and _is_weaker_egress(earlier_column.egress, column.egress):
+            if earlier_column is not None and is_weaker_egress(earlier_column.egress, column.egress):
                 weaker.append(
                     f"{column.name} leaves as {column.egress!r}; {contract.name} {contract.version}, an earlier "
                     f"contract of the source {contract.source}, has {earlier_column.egress!r}"
@@ -95,14 +97,16 @@ def changed_normalizations(old: DataContract, new: DataContract) -> tuple[str, .
     )
 
 
-def _is_weaker_egress(old: EgressRule, new: EgressRule) -> bool:
+def is_weaker_egress(old: EgressRule, new: EgressRule) -> bool:
+    """Return whether a column leaves with less protection under another rule."""
     old_length, new_length = prefix_length(old), prefix_length(new)
     if old_length is not None and new_length is not None:
         return new_length > old_length
     return _PROTECTION_LEVELS.get(new, _PREFIX_LEVEL) < _PROTECTION_LEVELS.get(old, _PREFIX_LEVEL)
 
 
-def _is_lowered(old: str, new: str) -> bool:
+def is_lowered_classification(old: str, new: str) -> bool:
+    """Return whether a classification is less sensitive than another; so is every change from or to an unranked one."""
     if old == new:
         return False
     old_level, new_level = _SENSITIVITY_LEVELS.get(old), _SENSITIVITY_LEVELS.get(new)
