@@ -199,6 +199,11 @@ class Project(SettingsSection):
         return self.state_dir / "models"
 
     @property
+    def changes_dir(self) -> Path:
+        """Released changes, their contents, and which is live: written by the worker, read by all services."""
+        return self.state_dir / "changes"
+
+    @property
     def jobs_dir(self) -> Path:
         """The queue of jobs, the events of each, and the locks of resources."""
         return self.state_dir / "jobs"

@@ -34,6 +34,7 @@ from wellspring.records.clock import SystemClock
 from wellspring.stores.locks.held_leases import HeldLeases
 from wellspring.stores.locks.registry import open_resource_locks
 from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.trust.changes.store import ChangeStore
 from wellspring.trust.ledger.cosigner import LocalWitness, register_log
 from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.sequencer import Sequencer
@@ -192,6 +193,7 @@ class LocalProject:
                 secrets=cast(Any, None),
                 project_code=cast(Any, None),
                 fence=fence,
+                changes=ChangeStore(project.changes_dir),
             )
 
 

@@ -172,7 +172,7 @@ def test_an_error_of_the_job_is_the_result_of_the_command(
 def test_the_list_prints_the_next_command(
     run: Run, root: Path, answers: Any, candidates: list[Any], releases: list[Any], command: str
 ):
-    observed = answers({"candidates": candidates, "releases": releases})
+    observed = answers({"candidates": candidates, "releases": releases, "changes": []})
     output = run("release", "list", "--project", root)
     assert (output.code, observed) == (0, [("releases", None, True)])
     assert output.out.splitlines()[-1] == f"next: wellspring {command}"

@@ -205,10 +205,12 @@ def test_the_deciding_policy_is_named_by_id_or_location() -> None:
 
 
 def test_the_digest_is_of_all_files_and_of_nothing_else() -> None:
-    item = policy.hash_policies({"a.cedar": "x", "b.cedar": "y"})
-    assert item == policy.hash_policies({"c.cedar": "y", "d.cedar": "x"})
-    assert (
-        len({item, policy.hash_policies({"a.cedar": "x"}), policy.hash_policies({"a.cedar": "x", "b.cedar": "z"})}) == 3
+    sets: list[dict[str, str]] = [
+        {"a.cedar": "x", "b.cedar": "y"}, {"a.cedar": "y", "b.cedar": "x"}, {"a.cedar": "x"}, {"a.cedar": "x\n"}, {},
+    ]  # fmt: skip
+    assert len({policy.hash_policies(files) for files in sets}) == len(sets)
+    assert policy.decode_policies(policy.encode_policies({"a.cedar": EVERYTHING})).digest == policy.hash_policies(
+        {"a.cedar": EVERYTHING}
     )
     assert policy.load_policies(EXAMPLE).digest == policy.load_policies(EXAMPLE).digest
 

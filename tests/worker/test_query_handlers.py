@@ -34,7 +34,7 @@ def books(root: Path) -> Path:
 
 
 def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play, books: Path):
-    assert play("releases") == (0, [{"event": "result", "value": {"candidates": [], "releases": []}}])
+    assert play("releases") == (0, [{"event": "result", "value": {"candidates": [], "releases": [], "changes": []}}])
 
 
 def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, books: Path):

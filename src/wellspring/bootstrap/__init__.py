@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from wellspring.stores.locks.port import WriteFence
     from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
+    from wellspring.trust.changes.store import ChangeStore
     from wellspring.trust.identity.openbao import OpenBaoSession
     from wellspring.trust.keys.port import LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.journal_key import JournalKey
     from wellspring.trust.ledger.remote_sequencer import LogSequencer
     from wellspring.trust.ledger.tree import MerkleTree
+    from wellspring.trust.policy import PolicySet
     from wellspring.trust.secrets.port import SecretStore
     from wellspring.trust.vault.port import IntakeService
     from wellspring.trust.vault.remote import EnclaveClient
@@ -104,6 +106,13 @@ class Platform:
     secrets: SecretStore
     project_code: ProjectCode
     fence: WriteFence
+    changes: ChangeStore
+
+    def load_policies(self) -> PolicySet:
+        """Return the policies in force. Raises ProjectError, CorruptedError."""
+        from wellspring.trust import policy
+
+        return policy.load_policies(self.project.source_paths.get("policies"))
 
 
 class ModelPorts(NamedTuple):
@@ -241,6 +250,7 @@ def open_platform(
     """
     from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
     from wellspring.query.registry import open_query_engine
+    from wellspring.trust.changes.store import ChangeStore
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
@@ -271,6 +281,7 @@ def open_platform(
             secrets=OpenBaoSecretStore(session),
             project_code=project_code,
             fence=fence,
+            changes=ChangeStore(project.changes_dir),
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wellspring.cli import change
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.feature_diff import print_feature_diff
 from wellspring.cli.render import progress_bar, suggest_model
@@ -30,14 +31,17 @@ def release() -> None:
 
 
 @release.command()
-@click.argument("candidate")
+@click.argument("candidate", default="", metavar="[CANDIDATE|NAME]")
+@click.option("--kind", type=click.Choice(change.KIND_NAMES), help="Propose a change of this kind, from disk.")
 @click.pass_obj
-def propose(ctx: CliContext, candidate: str) -> int:
-    """Propose CANDIDATE for release. You log in; a second user must approve it."""
+def propose(ctx: CliContext, candidate: str, kind: str | None) -> int:
+    """Propose CANDIDATE for release, or with --kind what is on disk. You log in; a second user must approve it."""
     from wellspring.models.releases.candidates import list_candidates
     from wellspring.models.releases.store import ReleaseStore
 
     project = ctx.load_project()
+    if kind is not None:
+        return change.propose_change(ctx, project, kind, candidate)
     require_terminal()
     _require_servers(project)
     _check_subject("candidate", candidate, list_candidates(ReleaseStore(project.models_dir).paths))
@@ -60,6 +64,8 @@ def approve(ctx: CliContext, name: str) -> int:
     from wellspring.models.releases.store import ReleaseStore
 
     project = ctx.load_project()
+    if (proposed_change := change.find_proposed_change(project, name)) is not None:
+        return change.approve_change(ctx, project, proposed_change)
     require_terminal()
     _require_servers(project)
     store = ReleaseStore(project.models_dir)
@@ -73,6 +79,17 @@ def approve(ctx: CliContext, name: str) -> int:
     )
     ctx.print_result(approved, next_command=f"wellspring predict {approved['release']['model']} --newest")
     return 0
+
+
+@release.command()
+@click.argument("name")
+@click.pass_obj
+def show(ctx: CliContext, name: str) -> int:
+    """Show the proposed change NAME: what it changes in words, who signed it, and whether it is live."""
+    proposed_change = change.find_proposed_change(ctx.load_project(), name)
+    if proposed_change is None:
+        raise NotFound(f"no change {name!a} is proposed", fix="see `wellspring release list`")
+    return change.show_change(ctx, proposed_change)
 
 
 @release.command()
@@ -131,6 +148,7 @@ def list_releases(ctx: CliContext) -> int:
         columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live", "warm")
         rows = [tuple(release[column] for column in columns) for release in releases]
         ctx.echo_table(("model", "release", "candidate", "proposed by", "approved by", "live", "warm"), rows)
+    change.print_changes(ctx, overview["changes"])
     if not candidates:
         ctx.echo("no model has been trained here")
     ctx.print_result(overview, next_command=_next_release_command(project, candidates, releases))

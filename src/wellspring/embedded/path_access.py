@@ -111,6 +111,7 @@ def list_paths(project: Project) -> list[PathAccess]:
         PathAccess(state / "lake" / "views", "worker", "api", SHARED, "feature views by digest"),
         PathAccess(state / "packs", "worker", "worker", PRIVATE, "packs of evidence"),
         PathAccess(state / "models", "worker", "api", SHARED, "trained models and releases"),
+        PathAccess(state / "changes", "worker", "project", SHARED, "released policies and other changes"),
         PathAccess(state / "tmp", OWNER, "project", PASSAGE, "a folder for the temporary files of each service"),
         PathAccess(state / "tmp" / "supervisor", OWNER, OWNER, PRIVATE, "temporary files of the supervisor"),
         *(

@@ -131,6 +131,11 @@ class Release(Record):
     def subject(self) -> str:
         return f"release:{self.id}"
 
+    @property
+    def signed_name(self) -> str:
+        """What the release changes, as the notes of its users name it: the model."""
+        return self.model
+
 
 class FeatureAttribution(Frozen):
     """One reason of a prediction: a feature, its description and its contribution to the raw output."""

@@ -124,7 +124,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         case "worker":
             reads += [*project.source_paths.values(), project.journals_dir, project.ledger_dir, state / "run.json"]
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
-            writes += [state / name for name in ("lake", "packs", "models")]
+            writes += [state / name for name in ("lake", "packs", "models", "changes")]
             journals = sorted(path.name for path in project.journals_dir.glob("worker*"))
             writes += [path for name in journals for path in _record_paths(project, name)]
             writes += [project.jobs_dir / "locks", service_temp_dir(project, "code")]

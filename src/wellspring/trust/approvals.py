@@ -15,12 +15,13 @@ import hashlib
 from typing import NamedTuple, Protocol
 
 from wellspring.errors import CorruptedError, Refused
+from wellspring.records.changes import ChangeRelease
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import EntryPhase, IndexedEntry, Ref
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicyResource, PolicySet
-from wellspring.trust.user_acts import UserAct, authorize_act, build_proposal_act
+from wellspring.trust.user_acts import UserAct, authorize_act
 from wellspring_verify import approvals as notes
 from wellspring_verify import canonical
 from wellspring_verify.canonical import MalformedError
@@ -29,6 +30,8 @@ ENROLLING_SERVICE = "supervisor"
 """The only service whose enrollments count; no other service can write its journal."""
 
 
+AnyRelease = Release | ChangeRelease
+"""A release of a model, or of a change."""
 _LIST_FIX = "see `wellspring release list`"
 
 
@@ -66,18 +69,19 @@ class ReleaseApproval(NamedTuple):
     tree_index: int = -1
 
 
-def compute_release_digest(release: Release) -> str:
+def compute_release_digest(release: AnyRelease) -> str:
     """Compute the digest of a release: the SHA-256 of the canonical JSON of the approved fields."""
     content = release.model_dump(mode="json", exclude={"id", "digest", "tenant", "known_since"})
     return hashlib.sha256(canonical.dumps_canonical(content)).hexdigest()
 
 
-def build_approval_act(release: Release, user_name: str, ledger: LedgerEntries) -> UserAct:
+def build_approval_act(release: AnyRelease, user_name: str, ledger: LedgerEntries) -> UserAct:
     """Build the act of a user who approves a release.
 
-    Raises Refused for a release that nobody proposed, and for a user who proposed it; CorruptedError.
+    Raises Refused for a release that nobody proposed, and for a user who proposed it, or its content in another
+    release; CorruptedError.
     """
-    proposers = _find_proposers(ledger, release)
+    proposers = list_proposers(ledger, release)
     if not proposers:
         raise Refused.because(
             release.subject,
@@ -92,21 +96,30 @@ def build_approval_act(release: Release, user_name: str, ledger: LedgerEntries) 
             f"{user_name} proposed {release.subject}: another user must approve it",
             fix=_LIST_FIX,
         )
-    return UserAct("approve", PolicyResource(release.subject, model=release.model, proposers=proposers))
+    if other_release := _find_authors(ledger, release).get(user_name):
+        raise Refused.because(
+            release.subject,
+            "self_approval",
+            f"{user_name} proposed what {release.subject} brings in {other_release}: another user must approve it",
+            fix=_LIST_FIX,
+        )
+    return UserAct("approve", _release_resource(release, proposers))
 
 
 def record_proposal(
-    release: Release, candidate: Ref, user: UserSigner, *, ledger: LedgerEntries, policies: PolicySet, step: Recorder
+    release: AnyRelease, content: Ref, user: UserSigner, *, ledger: LedgerEntries, policies: PolicySet, step: Recorder
 ) -> None:
-    """Propose a release, as a user. candidate: of the release, with its digest. Raises Refused, CorruptedError.
+    """Propose a release, as a user. content: its candidate, or what becomes live, with its digest.
+
+    Raises Refused, CorruptedError.
 
     Every user who ever proposed the release counts as a proposer and cannot approve it. An approved release cannot be
     proposed again, because its approver could become a proposer.
     """
     _require_unchanged(release)
-    authorize_act(policies, user.principal, build_proposal_act(release.model, release.id), step=step)
+    authorize_act(policies, user.principal, UserAct("propose", _release_resource(release)), step=step)
     user_name = user.principal.name
-    with step("propose", release.subject, inputs=[candidate], outputs=[_release_ref(release)]) as act:
+    with step("propose", release.subject, inputs=[content], outputs=[_release_ref(release)]) as act:
         act.add_facts(user=user_name, key_id=user.key_id, policy_digest=policies.digest)
         if find_approval(ledger, release):
             raise Refused.because(
@@ -117,7 +130,7 @@ def record_proposal(
 
 
 def record_approval(
-    release: Release, user: UserSigner, ledger: LedgerEntries, policies: PolicySet, *, step: Recorder
+    release: AnyRelease, user: UserSigner, ledger: LedgerEntries, policies: PolicySet, *, step: Recorder
 ) -> ReleaseApproval:
     """Approve and sign a release, as a second user. Raises Refused (each refusal is recorded), CorruptedError."""
     user_name = user.principal.name
@@ -131,12 +144,12 @@ def record_approval(
         approval_act = build_approval_act(release, user_name, ledger)
         authorize_act(policies, user.principal, approval_act, step=step)
         _require_enrolled_key(ledger, user)
-        signature = _sign_message(user, notes.approval_text(release.model, release.id, release.digest))
+        signature = _sign_message(user, notes.approval_text(release.signed_name, release.id, release.digest))
         act.add_facts(signature=signature)
     return ReleaseApproval(user_name, approval_act.resource.proposers, user.key_id, signature)
 
 
-def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | None:
+def find_approval(ledger: LedgerEntries, release: AnyRelease) -> ReleaseApproval | None:
     """Return the approval of exactly these bytes, under which the release may be served; None before the approval.
 
     Raises CorruptedError for an approval with the signature of another key, or by a proposer.
@@ -150,14 +163,15 @@ def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | 
         approver = entry.text("user")
         signature = entry.text("signature")
         public_key = find_enrolled_key(ledger, approver, before_index=indexed.index)
-        message = notes.approval_text(release.model, release.id, release.digest)
+        message = notes.approval_text(release.signed_name, release.id, release.digest)
         if public_key is None or not _is_valid_signature(public_key, signature, message):
             raise CorruptedError(
                 f"{entry.id} records that {approver} approved {release.subject}, but the signature is not theirs",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
             )
-        proposers = _find_proposers(ledger, release, before_index=indexed.index)
-        if approver in proposers or not proposers:
+        proposers = list_proposers(ledger, release, before_index=indexed.index)
+        authors = proposers | _find_authors(ledger, release, before_index=indexed.index).keys()
+        if approver in authors or not proposers:
             raise CorruptedError(
                 f"{entry.id} records that {approver} approved {release.subject}, but there was no other proposer",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
@@ -166,7 +180,7 @@ def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | 
     return None
 
 
-def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: int | None = None) -> frozenset[str]:
+def list_proposers(ledger: LedgerEntries, release: AnyRelease, *, before_index: int | None = None) -> frozenset[str]:
     """Return the users who proposed exactly these bytes. Raises CorruptedError for an invalid signature."""
     proposers: set[str] = set()
     for indexed in ledger.list_entries(subject=release.subject, action="propose", phase="done"):
@@ -182,6 +196,32 @@ def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: in
             )
         proposers.add(name)
     return frozenset(proposers)
+
+
+def _find_authors(ledger: LedgerEntries, release: AnyRelease, *, before_index: int | None = None) -> dict[str, str]:
+    """Map each user who proposed the content of a release in another release to this other release.
+
+    The content of a change is what becomes live. That of a model is its dbt code, until a second person approved that.
+    """
+    authors: dict[str, str] = {}
+    for indexed in ledger.list_entries(action="propose", phase="done"):
+        entry = indexed.entry
+        if entry.subject == release.subject or (before_index is not None and indexed.index > before_index):
+            continue
+        if isinstance(release, ChangeRelease):
+            is_same = release.content_ref in entry.inputs
+        else:
+            is_same = any(_is_transform(ref, release.transform) for ref in entry.inputs) and not any(
+                approval.index < (before_index if before_index is not None else approval.index + 1)
+                for approval in ledger.list_entries(subject=entry.subject, action="approve", phase="done")
+            )
+        if is_same:
+            authors[entry.text("user")] = entry.subject
+    return authors
+
+
+def _is_transform(ref: Ref, transform: str) -> bool:
+    return ref.name.startswith("transform:") and ref.digest == transform
 
 
 def find_enrolled_key(ledger: LedgerEntries, name: str, *, before_index: int | None = None) -> str | None:
@@ -228,11 +268,11 @@ def _is_valid_signature(public_key: str, signature: str, message: bytes) -> bool
         return False
 
 
-def _proposal_text(release: Release) -> bytes:
-    return notes.approval_text(release.model, release.id, release.digest).replace(b"release", b"proposal", 1)
+def _proposal_text(release: AnyRelease) -> bytes:
+    return notes.approval_text(release.signed_name, release.id, release.digest).replace(b"release", b"proposal", 1)
 
 
-def _require_unchanged(release: Release) -> None:
+def _require_unchanged(release: AnyRelease) -> None:
     """Raise Refused for a release whose digest does not match its content."""
     if release.digest != compute_release_digest(release) or release.id != release.digest[:12]:
         raise Refused.because(
@@ -243,5 +283,11 @@ def _require_unchanged(release: Release) -> None:
         )
 
 
-def _release_ref(release: Release) -> Ref:
+def _release_resource(release: AnyRelease, proposers: frozenset[str] = frozenset()) -> PolicyResource:
+    if isinstance(release, ChangeRelease):
+        return PolicyResource(release.subject, kind=release.kind, proposers=proposers)
+    return PolicyResource(release.subject, kind="model", model=release.model, proposers=proposers)
+
+
+def _release_ref(release: AnyRelease) -> Ref:
     return Ref(name=release.subject, digest=release.digest)

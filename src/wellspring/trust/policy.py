@@ -20,6 +20,8 @@ from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
 from wellspring.runtime.files import read_plain_file
 from wellspring.runtime.unloaded_files import list_unloaded_files
 from wellspring.trust.identity.port import Principal
+from wellspring_verify import canonical
+from wellspring_verify.canonical import MalformedError
 
 if TYPE_CHECKING:
     import cedarpy
@@ -35,7 +37,8 @@ entity View { tenant: String };
 entity Domain { tenant: String };
 entity Project { tenant: String };
 entity Source { tenant: String };
-entity Release { tenant: String, model: String, proposers: Set<User> };
+// kind: "model", "policy", "transform" or "contract"; model: empty for the other kinds.
+entity Release { tenant: String, kind: String, model: String, proposers: Set<User> };
 entity Finding { tenant: String, source: String };
 entity Drop { tenant: String, source: String };
 
@@ -43,7 +46,7 @@ action predict appliesTo { principal: [User, Service], resource: [Model], contex
 action train appliesTo { principal: [User, Service], resource: [Model], context: {} };
 action prove appliesTo { principal: [User, Service], resource: [Model, Project], context: {} };
 action ingest appliesTo { principal: [User, Service], resource: [Source], context: {} };
-action transform, replay_rows, replay_predictions, record_outcomes, retain appliesTo {
+action transform, replay_rows, replay_predictions, record_outcomes, retain, draft_change appliesTo {
   principal: [User, Service], resource: [Project], context: {}
 };
 action read_features appliesTo { principal: [User, Service], resource: [View], context: { freshness?: String } };
@@ -76,7 +79,7 @@ class PolicyResource(NamedTuple):
     """The resource of a request: model:NAME, view:NAME, domain:NAME, source:NAME, project:NAME, release:ID, finding:ID,
     drop:ID.
 
-    model, proposers: of a release. source: of a finding or a drop. tenant: empty for the project's own tenant.
+    kind, model, proposers: of a release. source: of a finding or a drop. tenant: empty for the project's own tenant.
     """
 
     name: str
@@ -84,6 +87,7 @@ class PolicyResource(NamedTuple):
     proposers: frozenset[str] = frozenset()
     source: str = ""
     tenant: str = ""
+    kind: str = ""
 
 
 class PolicyStatement(NamedTuple):
@@ -101,27 +105,29 @@ class PolicyStatement(NamedTuple):
 class PolicySet:
     """The policies of one project, parsed and validated against CEDAR_SCHEMA.
 
-    digest: of all their files. quoted_strings: every quoted text outside comments.
+    files: their texts by name; digest: of them. statements: each policy. quoted_strings: every quoted text outside
+    comments.
     """
 
     def __init__(self, files: Mapping[str, str]) -> None:
         """Parse the files (name -> text). Raises ProjectError that lists every mistake with its file and line."""
         import cedarpy
 
+        self.files = dict(files)
         self.digest = hash_policies(files)
-        self._statements = [statement for name in sorted(files) for statement in split_policies(files[name], name)]
+        self.statements = [statement for name in sorted(files) for statement in split_policies(files[name], name)]
         problems = [
             f"{statement.location}: {parse_error}"
-            for statement in self._statements
+            for statement in self.statements
             if (parse_error := _parse_error(statement.text))
         ]
-        text = "\n".join(statement.text for statement in self._statements)
+        text = "\n".join(statement.text for statement in self.statements)
         self.quoted_strings = frozenset(
             token[0][1:-1] for token in _TOKEN_PATTERN.finditer(text) if token[0].startswith('"')
         )
         if not problems:
             for validation_error in cedarpy.validate_policies(text, CEDAR_SCHEMA).errors:
-                statement = self._statements[int(validation_error.policy_id.removeprefix("policy"))]
+                statement = self.statements[int(validation_error.policy_id.removeprefix("policy"))]
                 problems.append(
                     f"{statement.location}: {validation_error.error.partition(', ')[2] or validation_error.error}"
                 )
@@ -145,7 +151,8 @@ class PolicySet:
             proposers = [_entity_uid(name) for name in sorted(resource.proposers)]
             if None in proposers:
                 return None
-            attributes |= {"model": resource.model, "proposers": [{"__entity": proposer} for proposer in proposers]}
+            attributes |= {"kind": resource.kind, "model": resource.model}
+            attributes |= {"proposers": [{"__entity": proposer} for proposer in proposers]}
         if resource_uid["type"] in {"Finding", "Drop"}:
             attributes["source"] = resource.source
         entities: list[dict[str, object]] = [
@@ -162,7 +169,7 @@ class PolicySet:
         """List the policies that decided: by @id, else by file and line."""
         names = result.diagnostics.id_annotations_by_reason
         return [
-            str(names.get(reason) or self._statements[int(reason.removeprefix("policy"))].location)
+            str(names.get(reason) or self.statements[int(reason.removeprefix("policy"))].location)
             for reason in result.diagnostics.reasons
         ]
 
@@ -191,10 +198,25 @@ def load_policies(folder: Path | None) -> PolicySet:
         ) from None
 
 
+def encode_policies(files: Mapping[str, str]) -> bytes:
+    """Encode the files of a set (name -> text) as canonical JSON."""
+    return canonical.dumps_canonical(files)
+
+
+def decode_policies(content: bytes) -> PolicySet:
+    """Parse what `encode_policies` returned. Raises CorruptedError, and ProjectError for an invalid policy."""
+    try:
+        files = canonical.loads_canonical(content)
+    except MalformedError:
+        files = None
+    if not isinstance(files, dict):
+        raise CorruptedError("a released set of policies is not a list of files", fix="restore its file from a copy")
+    return PolicySet({name: str(text) for name, text in files.items()})
+
+
 def hash_policies(files: Mapping[str, str]) -> Digest:
-    """Return the SHA-256 of the sorted SHA-256 digests of the files, in hex, one per line."""
-    file_digests = sorted(hashlib.sha256(text.encode()).hexdigest() for text in files.values())
-    return hashlib.sha256("".join(f"{file_digest}\n" for file_digest in file_digests).encode()).hexdigest()
+    """Return the digest of a set: the SHA-256 of its encoded files, by which a release of the set names it."""
+    return hashlib.sha256(encode_policies(files)).hexdigest()
 
 
 def evaluate_request(

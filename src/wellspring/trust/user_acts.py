@@ -20,9 +20,9 @@ class UserAct(NamedTuple):
     resource: PolicyResource
 
 
-def build_proposal_act(model: str, release_id: str) -> UserAct:
-    """Build the act of a proposal. Nobody counts as a proposer of the release before it."""
-    return UserAct("propose", PolicyResource(f"release:{release_id}", model=model))
+def build_proposal_act(model: str, release_id: str, *, kind: str = "model") -> UserAct:
+    """Build the act of a proposal. kind: of the release; model: '' for other kinds. Nobody proposed it before."""
+    return UserAct("propose", PolicyResource(f"release:{release_id}", model=model, kind=kind))
 
 
 def build_rollback_act(model: str) -> UserAct:

@@ -30,7 +30,7 @@ from wellspring.trust.user_acts import (
     build_rollback_act,
 )
 from wellspring.trust.user_notes import NoteAuthor
-from wellspring.worker.job_kinds import find_job_kind, find_model
+from wellspring.worker.job_kinds import find_change, find_job_kind, find_model
 
 
 class ActAuthorizer:
@@ -70,6 +70,12 @@ class ActAuthorizer:
     def _build_act(self, project: Project, job: Job, author: NoteAuthor) -> UserAct:
         """Build the act that a job would execute. Raises Refused unless the author signed it."""
         lines = author.note.lines
+        if job.kind in {"propose-change", "approve-change"}:
+            change = find_change(project, job.subject)
+            author.require_lines(change.signed_name, change.id, change.digest)
+            if job.kind == "propose-change":
+                return build_proposal_act("", change.id, kind=change.kind)
+            return build_approval_act(change, author.principal.name, self._index)
         if job.kind == "approve":
             release = ReleaseStore(project.models_dir).get(job.subject)
             author.require_lines(release.model, release.id, release.digest)

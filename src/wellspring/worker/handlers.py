@@ -13,7 +13,7 @@ from wellspring.models.releases.store import ReleaseStore
 from wellspring.runtime.git import GitRevision
 from wellspring.trust import user_notes
 from wellspring.worker.job_request import JobRequest
-from wellspring.worker.query_handlers import encode_drop, pack_folder
+from wellspring.worker.query_handlers import encode_change, encode_drop, pack_folder
 from wellspring.workflows.holds import HoldAction
 
 
@@ -152,6 +152,24 @@ def _handle_approve(request: JobRequest) -> JsonValue:
         return {"release": release.model_dump(mode="json"), "user": user}
 
 
+def _handle_draft_change(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        kind, _, name = request.subject.partition(":")
+        return workflows.draft_change(platform, kind, name, progress=request.progress).model_dump(mode="json")
+
+
+def _handle_propose_change(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        note = user_notes.parse_note(request.params.get("note"), "proposal")
+        return encode_change(workflows.propose_change(platform, request.subject, note=note))
+
+
+def _handle_approve_change(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        note = user_notes.parse_note(request.params.get("note"), "release")
+        return encode_change(workflows.approve_change(platform, request.subject, note=note))
+
+
 def _handle_rollback(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         release, user = workflows.rollback_release(
@@ -208,5 +226,8 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "propose": _handle_propose,
     "approve": _handle_approve,
     "rollback": _handle_rollback,
+    "draft-change": _handle_draft_change,
+    "propose-change": _handle_propose_change,
+    "approve-change": _handle_approve_change,
     "replay-predictions": _handle_replay_predictions,
 }

@@ -11,8 +11,12 @@ from wellspring.errors import NotFound, suggest_name
 from wellspring.models.releases.candidates import read_candidate
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import Project
+from wellspring.records.changes import ChangeRelease
 from wellspring.records.user_notes import NoteKind
+from wellspring.trust.changes.activation import name_resource
+from wellspring.trust.changes.store import ChangeStore
 from wellspring.trust.policy import PolicyResource
+from wellspring.workflows.changes.registry import find_change_kind
 
 LAKE_RESOURCES = ("built", "landed")
 """What a job holds that completes interrupted work of the lake: it must not meet a job that is doing that work."""
@@ -84,6 +88,12 @@ def _write_release(kind: str, project: Project, subject: str) -> tuple[str, ...]
     return (f"release:{find_model(project, kind, subject)}",)
 
 
+def _write_changes(project: Project, subject: str) -> tuple[str, ...]:
+    """Return what the changes of one kind write. subject: KIND:NAME of a draft, or the id of a release."""
+    kind = find_change_kind(subject.partition(":")[0] if ":" in subject else find_change(project, subject).kind)
+    return (name_resource(kind.kind), *kind.resources)
+
+
 JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
     {
         "ingest": JobKind("ingest", _name_source, _write_lake),
@@ -100,6 +110,9 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "propose": JobKind("propose", _name_project, partial(_write_release, "propose"), "proposal"),
         "approve": JobKind("approve", _name_project, partial(_write_release, "approve"), "release"),
         "rollback": JobKind("rollback", _name_project, partial(_write_release, "rollback"), "rollback"),
+        "draft-change": JobKind("draft_change", _name_project, _write_changes),
+        "propose-change": JobKind("propose", _name_project, _write_changes, "proposal"),
+        "approve-change": JobKind("approve", _name_project, _write_changes, "release"),
         "retain": JobKind("retain", _name_project, _write_lake_and_recorded_tables),
         "hold": JobKind("hold", _name_project, _write_lake, "hold", frozenset({"reason"})),
         "lift_hold": JobKind("lift_hold", _name_project, _write_lake, "lift_hold", frozenset({"reason"})),
@@ -126,6 +139,11 @@ def require_known_parameters(kind: str, names: Collection[str]) -> None:
     if unknown := len(set(names) - readable):
         listed = ", ".join(sorted(readable)) or "none"
         raise NotFound(f"{unknown} parameters of the job are unknown", fix=f"parameters of {kind}: {listed}")
+
+
+def find_change(project: Project, change_id: str) -> ChangeRelease:
+    """Return a drafted or proposed change. Raises NotFound with the nearest id."""
+    return ChangeStore(project.changes_dir).get(change_id)
 
 
 def find_model(project: Project, kind: str, subject: str) -> str:

@@ -19,6 +19,7 @@ from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project
 from wellspring.records.ingestion import RowAccount
 from wellspring.runtime.process import Credential
+from wellspring.trust.changes.store import ChangeStore
 from wellspring.workflows import queries
 
 MAX_LISTED_ACCOUNTS = 20
@@ -116,7 +117,16 @@ def _handle_releases(request: QueryRequest) -> JsonValue:
     return {
         "candidates": [summary._asdict() for summary in queries.list_candidate_summaries(ledger)],
         "releases": [summary._asdict() for summary in queries.list_release_summaries(ledger)],
+        "changes": [
+            encode_change(summary)
+            for summary in workflows.list_changes(ChangeStore(request.project.changes_dir), ledger.index)
+        ],
     }
+
+
+def encode_change(summary: workflows.ChangeSummary) -> JsonValue:
+    """Convert a proposed change to JSON."""
+    return {**summary._asdict(), "release": summary.release.model_dump(mode="json")}
 
 
 def _handle_outcomes(request: QueryRequest) -> JsonValue:

@@ -9,6 +9,7 @@ holds        a built edition that is kept longer -> as a user decides
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
              and those of the warm releases, each built with its own dbt code
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
+changes      policies, dbt code, contracts on disk -> drafted in words, proposed and approved as a model is -> live
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
 predict      served by the API (api/app.py, serving/service.py); each prediction is journalled before it is sent
 replay       predictions -> their rows from the lake -> features and score recomputed, equal bit by bit
@@ -19,6 +20,13 @@ prove        a subject -> its provenance story, sealed in the ledger -> a pack t
 Every step is recorded through `step`. Workflows open no ports: they receive an open `Platform`.
 """
 
+from wellspring.workflows.change_releases import ChangeSummary as ChangeSummary
+from wellspring.workflows.change_releases import DraftedChange as DraftedChange
+from wellspring.workflows.change_releases import adopt_first_content as adopt_first_content
+from wellspring.workflows.change_releases import approve_change as approve_change
+from wellspring.workflows.change_releases import draft_change as draft_change
+from wellspring.workflows.change_releases import list_changes as list_changes
+from wellspring.workflows.change_releases import propose_change as propose_change
 from wellspring.workflows.drops import DropSummary as DropSummary
 from wellspring.workflows.drops import describe_drop as describe_drop
 from wellspring.workflows.drops import discard_quarantined as discard_quarantined

@@ -1,0 +1,62 @@
+"""Changes of the policies: the set in force is replaced whole, by a set that was parsed before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wellspring.errors import ProjectError
+from wellspring.project import PROJECT_FILE
+from wellspring.records.changes import ChangeDraft, ChangeKindName, ChangeRelease
+from wellspring.trust import policy
+from wellspring.trust.policy_diff import compare_policies
+
+if TYPE_CHECKING:
+    from wellspring.bootstrap import Platform
+    from wellspring.project import Project
+    from wellspring.records.record import Digest
+    from wellspring.workflows.changes.port import ContentChange
+
+
+class PolicyChange:
+    """The policies of a project: one set, named by the project."""
+
+    kind: ChangeKindName = "policy"
+    resources: tuple[str, ...] = ()
+
+    def list_names(self, project: Project) -> tuple[str, ...]:
+        """The project's name, if wellspring.toml has a folder for policies."""
+        return (project.name,) if "policies" in project.source_paths else ()
+
+    def store_content(self, platform: Platform, _name: str, /) -> Digest:
+        """Parse the policies on disk, and keep their files."""
+        folder = platform.project.source_paths.get("policies")
+        if folder is None or not any(folder.glob("*.cedar")):
+            raise ProjectError(
+                f"{platform.project.root / PROJECT_FILE} names no folder with policies", fix="write NAME.cedar there"
+            )
+        return platform.changes.objects.put(policy.encode_policies(policy.load_policies(folder).files))
+
+    def describe_change(self, platform: Platform, change: ContentChange, /) -> ChangeDraft:
+        """List the policies that are added, removed and changed."""
+        before = policy.PolicySet({}) if change.live is None else self._load(platform, change.live)
+        diff = compare_policies(before, self._load(platform, change.content))
+        return ChangeDraft(
+            content=change.content,
+            summary=diff.describe(),
+            needs_second_person=not diff.only_narrows,
+            details={
+                "added": list(diff.added),
+                "removed": list(diff.removed),
+                "only_narrows": diff.only_narrows,
+            },
+        )
+
+    def check_change(self, platform: Platform, change: ChangeRelease, /) -> None:
+        """Check that the kept files still parse against today's schema."""
+        self._load(platform, change.content)
+
+    def apply_change(self, _platform: Platform, _change: ChangeRelease, /) -> None:
+        """Do nothing: every process reads the set that the pointer names."""
+
+    def _load(self, platform: Platform, content: Digest) -> policy.PolicySet:
+        return policy.decode_policies(platform.changes.objects.get(content))
