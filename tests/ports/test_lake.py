@@ -216,9 +216,23 @@ def test_a_landed_table_widens_a_decimal_and_accepts_no_other_change(catalog: Ca
     table = catalog.prepare_table("a", pa.schema([("x", pa.decimal128(18, 2)), ("y", pa.string())]))
     rows = pa.table({"x": pa.array([None], pa.decimal128(18, 2)), "y": ["b"]})
     table.move_staging(write(table, head(table), rows=rows))
-    for narrower in (pa.decimal128(12, 2), pa.decimal128(18, 3), pa.float64(), pa.string()):
+    for changed in (pa.decimal128(18, 3), pa.decimal128(12, 3), pa.float64(), pa.string()):
         with pytest.raises(Refused, match="column x of a"):
-            catalog.prepare_table("a", pa.schema([("x", narrower)]))
+            catalog.prepare_table("a", pa.schema([("x", changed)]))
+
+
+def test_rows_of_an_earlier_schema_are_appended_and_read_back_as_they_were(catalog: Catalog):
+    table = catalog.prepare_table("a", pa.schema([("x", pa.decimal128(18, 2)), ("y", pa.string())]))
+    wide = pa.table({"x": pa.array([2], pa.decimal128(18, 2)), "y": ["b"]})
+    table.move_staging(first := write(table, head(table), rows=wide))
+    narrow = pa.table({"x": pa.array([1], pa.decimal128(12, 2))})
+    table = catalog.prepare_table("a", narrow.schema)
+    written = write(table, first, rows=narrow)
+    assert table.rows_added_by(written).read_all().equals(narrow)
+    whole = table.read_snapshot(written, None)
+    assert {field.name: field.type for field in whole.schema} == {"x": pa.decimal128(18, 2), "y": pa.string()}
+    assert sorted(whole["y"].to_pylist(), key=str) == [None, "b"]
+    assert read(table.open_snapshot(written)).schema == whole.schema
 
 
 def test_a_landed_table_without_rows_takes_the_types_of_the_contract_in_force(catalog: Catalog):

@@ -27,6 +27,7 @@ class ContractColumn(Frozen):
     zone_required: a time that names no zone is invalid.
     title, description: the business name of the column, and what it holds, for people; they are read when personal data
     is looked for.
+    added_in: the version that added the column, if an earlier one was accepted: a file of an earlier layout lacks it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ContractColumn(Frozen):
     zone_required: bool = False
     title: str | None = None
     description: str | None = None
+    added_in: str | None = None
 
     @property
     def name_in_file(self) -> str:

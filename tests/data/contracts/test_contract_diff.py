@@ -9,7 +9,12 @@ import pytest
 
 from tests.builders.contracts import column, contract
 from wellspring.data.contracts.columns import prefix_length
-from wellspring.data.contracts.contract_diff import ContractChange, compare_contracts, worst_effect
+from wellspring.data.contracts.contract_diff import (
+    ContractChange,
+    compare_contracts,
+    mark_added_columns,
+    worst_effect,
+)
 from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
 
 TIMESTAMP = "timestamp[us, tz=UTC]"
@@ -257,3 +262,15 @@ def test_the_gravest_change_of_a_column_comes_first():
     new = column("a", "float64", description="after", unique=True)
     assert [change.effect for change in diff(old, new)] == ["breaking", "compatible", "compatible"]
     assert worst_effect(diff(old, new)) == "breaking"
+
+
+def test_columns_are_marked_with_the_version_that_added_them():
+    first = contract(column("a"))
+    assert mark_added_columns(None, first) == first
+    second = contract(column("a"), column("b"), column("c", egress="never", required=True), version="1.1.0")
+    second = mark_added_columns(first, second)
+    assert [item.added_in for item in second.columns] == [None, "1.1.0", None]
+    third = contract(column("d"), column("b"), column("a"), version="1.2.0")
+    assert {item.name: item.added_in for item in mark_added_columns(second, third).columns} == {
+        "a": None, "b": "1.1.0", "d": "1.2.0",
+    }  # fmt: skip

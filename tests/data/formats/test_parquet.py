@@ -232,3 +232,9 @@ def test_rows_with_long_texts_of_a_dictionary_come_in_small_batches():
     lengths = [None if value is None else len(value) for batch in batches for value in batch.table["id"].to_pylist()]
     assert lengths == [1_000_000, None, 1_000_000, 1] * 100
     assert [number for batch in batches for number in batch.row_numbers.to_pylist()] == list(range(1, 401))
+
+
+def test_a_file_of_an_earlier_layout_is_read_without_the_columns_added_since():
+    wider = contract(*TYPED.columns, column("more", "int64", added_in="1.1.0"), format="parquet")
+    batch = read_all(parquet.read_parquet(BytesContent(written(GOOD)), wider, subject="drop:1"))
+    assert batch.column_names == list(GOOD)

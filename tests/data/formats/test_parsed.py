@@ -53,6 +53,27 @@ def test_the_declared_columns_may_stand_in_any_order_with_others_between():
     assert check_header(["x", "day", "id"], TWO, "drop:1") == ["x", "day", "id"]
 
 
+ADDED = contract(
+    column("id"),
+    column("day", "date32[day]"),
+    column("place", added_in="1.9.0"),
+    column("unit", added_in="1.10.0"),
+    column("price", added_in="1.10.0"),
+)
+
+
+@pytest.mark.parametrize("lacking", [{"unit", "price"}, {"unit", "price", "place"}])
+def test_a_file_of_an_earlier_layout_lacks_what_later_versions_added(lacking: set[str]):
+    names = [item.name for item in ADDED.columns if item.name not in lacking]
+    assert check_header(names, ADDED, "drop:1") == names
+
+
+@pytest.mark.parametrize("lacking", [{"unit"}, {"place"}, {"place", "unit"}, {"day", "unit", "price"}])
+def test_a_file_of_no_layout_of_the_contract_lacks_a_column(lacking: set[str]):
+    with pytest.raises(Refused, match="is not in the file"):
+        check_header([item.name for item in ADDED.columns if item.name not in lacking], ADDED, "drop:1")
+
+
 def test_column_with_a_reserved_name_is_renamed():
     assert check_header(["id", "day", "row_number", "fault"], TWO, "drop:1") == [
         "id", "day", "row_number_in_file", "fault_in_file",

@@ -348,3 +348,14 @@ def test_every_row_is_valid_or_quarantined_with_a_reason(rows: list[list[str]]):
     assert sorted({number for number, _, _ in result.reasons}) == waiting
     assert sum(item.count or 0 for item in result.summary) == len(result.reasons)
     assert "219-09" not in repr(result.rows.to_pylist())
+
+
+def test_columns_that_a_file_of_an_earlier_layout_lacks_are_null():
+    by = contract(*CLAIMS.columns, column("place", added_in="1.1.0"), column("unit", "int64", added_in="1.1.0"))
+    result = validated(row(), by=by)
+    assert result.quarantined == []
+    (leaving,) = result.rows.to_pylist()
+    assert (leaving["place"], leaving["unit"], leaving["id"] is None) == (None, None, False)
+    assert [(finding.code, finding.count) for finding in result.findings if finding.code == "earlier_layout"] == [
+        ("earlier_layout", 2)
+    ]

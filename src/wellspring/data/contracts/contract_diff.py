@@ -45,9 +45,28 @@ def compare_contracts(old: DataContract, new: DataContract) -> tuple[ContractCha
     return tuple(changes)
 
 
+def mark_added_columns(old: DataContract | None, new: DataContract) -> DataContract:
+    """Mark the columns of a version that the version before does not have; a file of an earlier layout lacks them."""
+    if old is None:
+        return new
+    added = {column.name: column.added_in for column in old.columns}
+    columns = tuple(
+        column.model_copy(
+            update={"added_in": added[column.name] if column.name in added else _name_version(new, column)}
+        )
+        for column in new.columns
+    )
+    return new.model_copy(update={"columns": columns})
+
+
 def worst_effect(changes: Iterable[ContractChange]) -> ChangeEffect:
     """Return the effect of changes together: the gravest of them, `compatible` without any."""
     return _EFFECTS[max((_EFFECTS.index(change.effect) for change in changes), default=0)]
+
+
+def _name_version(contract: DataContract, column: ContractColumn) -> str | None:
+    # A file without a required column has no row that could be published.
+    return None if column.required else contract.version
 
 
 def _sort_by_effect(changes: Iterable[ContractChange]) -> list[ContractChange]:
@@ -83,7 +102,7 @@ def _is_part_of(added: ContractColumn, removed: ContractColumn) -> bool:
 
 def _is_renamed(removed: ContractColumn, added: ContractColumn) -> bool:
     """Return whether an added column reads what a removed one read, or is declared as it was."""
-    declared = {"name", "path", "title", "description"}
+    declared = {"name", "path", "title", "description", "added_in"}
     same_declaration = removed.model_dump(exclude=declared) == added.model_dump(exclude=declared)
     return added.name_in_file.casefold() == removed.name_in_file.casefold() or same_declaration
 

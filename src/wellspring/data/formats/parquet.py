@@ -231,7 +231,7 @@ def _check_types(types: dict[str, pa.DataType], contract: DataContract, subject:
             column=column.name,
         )
         for column in contract.columns
-        if not _type_fits(types[column.name], column.type)
+        if column.name in types and not _type_fits(types[column.name], column.type)
     ]
     if mismatches:
         raise file_refused(subject, *mismatches)

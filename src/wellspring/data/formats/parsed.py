@@ -129,15 +129,16 @@ def default_subject(contract: DataContract) -> str:
 def check_header(names: list[str], contract: DataContract, subject: str) -> list[str]:
     """Check the column names of a file against the contract. Returns the declared names, and the others as they are.
 
-    Raises Refused for a duplicate name and for a missing declared column. Undeclared names are never quoted, because
-    in a file without a header they are values.
+    Raises Refused for a duplicate name and for a missing declared column; a file of an earlier layout lacks what later
+    versions of the contract added. Undeclared names are never quoted, because in a file without a header they are
+    values.
     """
     declared = {column.name_in_file: column.name for column in contract.columns}
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise file_refused(subject, *(_duplicate_column(name, name in declared) for name in duplicates))
     missing = [name for name in declared if name not in names]
-    if missing:
+    if missing and not _has_earlier_layout(missing, contract):
         spellings = {fold_name(name) for name in names}
         if len(missing) == len(declared) and not spellings & {fold_name(name) for name in declared}:
             message = f"none of the {len(declared)} declared columns is in the file; is its header line missing?"
@@ -156,6 +157,24 @@ def check_header(names: list[str], contract: DataContract, subject: str) -> list
         used.add(unique_name)
         unique_names.append(unique_name)
     return unique_names
+
+
+def _has_earlier_layout(missing: list[str], contract: DataContract) -> bool:
+    """Return whether a file lacks exactly the columns that the contract has gained since one of its versions.
+
+    A file without only some of the columns of one version has no known layout: its vendor may have renamed them.
+    """
+    added: dict[tuple[int, ...], set[str]] = {}
+    for column in contract.columns:
+        if column.added_in is not None:
+            version = tuple(int(part) for part in column.added_in.split("."))
+            added.setdefault(version, set()).add(column.name_in_file)
+    lacking: set[str] = set()
+    for version in sorted(added, reverse=True):
+        lacking |= added[version]
+        if lacking == set(missing):
+            return True
+    return False
 
 
 def fold_name(name: str) -> str:

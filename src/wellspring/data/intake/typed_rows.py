@@ -67,10 +67,19 @@ def type_batch(batch: ParsedBatch, contract: DataContract, names: Sequence[str] 
     )
 
 
+def _select_values(batch: ParsedBatch, column: ContractColumn) -> pa.ChunkedArray:
+    """Return the values of a column; a file of an earlier layout has none."""
+    import pyarrow as pa
+
+    if column.name in batch.column_names:
+        return batch.table[column.name]
+    return pa.chunked_array([pa.nulls(batch.row_count, pa.string())])
+
+
 def _cast_column(batch: ParsedBatch, column: ContractColumn, faulty_columns: pl.Series | None) -> CastColumn:
     """Cast one column, and mark the values that do not fit, also those that the format gave another type."""
     cast = casting.cast_column(
-        batch.table[column.name],
+        _select_values(batch, column),
         column.type,
         steps=column.normalization,
         timezone=column.timezone,

@@ -121,6 +121,7 @@ class DropValidator:
         for code, column, mask in violations:
             self._reasons[code, column] = self._reasons.get((code, column), 0) + int(mask.sum())
         self._undeclared.add_batch(batch)
+        self._note_layout(batch)
         self._findings.update({finding.code: finding for finding in batch.findings})
         self.received += batch.row_count
         self.quarantined += int(invalid.sum())
@@ -191,6 +192,12 @@ class DropValidator:
         self.masked += masked.rows
         self.count_personal(column, masked.counts)
         return masked.texts.to_arrow()
+
+    def _note_layout(self, batch: ParsedBatch) -> None:
+        missing = sum(column.name not in batch.column_names for column in self.contract.columns)
+        if missing:
+            message = f"the file has an earlier layout, without {missing} columns that the contract gained since"
+            self._findings["earlier_layout"] = Reason(code="earlier_layout", message=message, count=missing)
 
     def _count_types(self, name: str, cast: CastColumn, usable: pl.Series) -> None:
         invalid = cast.invalid

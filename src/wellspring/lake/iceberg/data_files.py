@@ -25,6 +25,8 @@ _CHUNK_BYTES = 1 << 20
 def write_data_files(iceberg: PyIcebergTable, rows: pa.RecordBatchReader) -> Iterator[DataFile]:
     """Write rows as data files that no snapshot names yet, in the order of the rows.
 
+    The files have the columns and types of the rows, not those that the table has gained since: rows of an earlier
+    version of a contract read back as they were returned, and have the same digest.
     `Table.append` of pyiceberg takes a reader too, but its thread pool reads all batches before it writes the first
     file. Each call of `write_file` here has one file to write.
     """
@@ -33,9 +35,11 @@ def write_data_files(iceberg: PyIcebergTable, rows: pa.RecordBatchReader) -> Ite
 
     write_uuid = uuid.uuid4()
     row_schema = pyarrow_to_schema(rows.schema, name_mapping=iceberg.schema().name_mapping)
+    # Without this pyiceberg gives each file all columns of the table.
+    metadata = iceberg.metadata.model_copy(update={"schemas": [row_schema], "current_schema_id": row_schema.schema_id})
     for number, batches in enumerate(_group_batches(rows)):
         task = WriteTask(write_uuid=write_uuid, task_id=number, schema=row_schema, record_batches=batches)
-        yield from write_file(iceberg.io, iceberg.metadata, iter([task]))
+        yield from write_file(iceberg.io, metadata, iter([task]))
 
 
 def read_data_files(iceberg: PyIcebergTable, files: Sequence[DataFile]) -> pa.RecordBatchReader:

@@ -18,11 +18,6 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(field.name, plain_type(field.type)) for field in schema])
 
 
-def cast_to_plain(rows: pa.Table) -> pa.Table:
-    """Cast rows to the plain types: pyiceberg returns string, or large_string for an empty table."""
-    return rows.cast(plain_schema(rows.schema))
-
-
 def is_widening(old: pa.DataType, new: pa.DataType) -> bool:
     """Return whether a column of a type can take values of another without a change of the stored ones."""
     import pyarrow as pa

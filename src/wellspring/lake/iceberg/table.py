@@ -16,13 +16,14 @@ from wellspring.lake.iceberg.data_files import (
     take_written_file,
     write_data_files,
 )
-from wellspring.lake.iceberg.schemas import cast_to_plain, is_widening, plain_schema
+from wellspring.lake.iceberg.schemas import is_widening, plain_schema
 from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, PinFiles, Snapshot
 from wellspring.records.tables import ParquetTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.manifest import DataFile
+    from pyiceberg.table import DataScan
     from pyiceberg.table import Table as PyIcebergTable
 
     from wellspring.lake.file_pins import PinnedFile
@@ -69,22 +70,34 @@ class IcebergTable:
         return snapshot_id in parent_ids and snapshot_id == ancestor_id
 
     def evolve_schema(self, schema: pa.Schema) -> None:
-        """Add missing columns and widen decimals. Raises Refused for any other difference."""
+        """Add missing columns and widen decimals. Raises Refused for any other difference.
+
+        A column that is wider already stays so: rows of an earlier version of their contract fit into it.
+        """
+        import pyarrow as pa
+
         table_schema = self.iceberg.schema().as_arrow()
         types_by_name = {field.name: field.type for field in plain_schema(table_schema)}
         new_schema = plain_schema(schema)
         for field in new_schema:
             current_type = types_by_name.get(field.name, field.type)
-            if current_type != field.type and not is_widening(current_type, field.type):
+            if current_type != field.type and not (
+                is_widening(current_type, field.type) or is_widening(field.type, current_type)
+            ):
                 raise Refused.because(
                     f"dataset:{self.name}",
                     "incompatible_schema",
                     f"column {field.name} of {self.name} is {current_type} in the lake, {field.type} in the contract",
                     fix="rename the column, or restore its type; published rows are never rewritten",
                 )
-        if any(types_by_name.get(field.name) != field.type for field in new_schema):
+        added = [
+            field
+            for field in new_schema
+            if field.name not in types_by_name or is_widening(types_by_name[field.name], field.type)
+        ]
+        if added:
             with translate_write_conflicts(self.name), self.iceberg.update_schema() as change:
-                change.union_by_name(new_schema)
+                change.union_by_name(pa.schema(added))
 
     def has_rows(self) -> bool:
         """Return whether rows were published, or are staged."""
@@ -229,7 +242,7 @@ class IcebergTable:
         for column in columns or ():
             if column not in column_names:
                 raise NotFound(f"no column {column!r} in {self.name}", fix=suggest_name(column, column_names))
-        return cast_to_plain((scan if columns is None else scan.select(*columns)).to_arrow())
+        return _read_scan(scan if columns is None else scan.select(*columns))
 
     def open_snapshot(self, snapshot_id: int, files: Collection[str] | None = None) -> TableInput:
         """Return a snapshot as input of a query engine: its files, or its rows when the files are elsewhere.
@@ -240,7 +253,7 @@ class IcebergTable:
         paths = self.list_files(snapshot_id) if files is None else sorted(files)
         # Without a file an engine cannot see the columns.
         if not paths or not all(path.startswith("/") for path in paths):
-            return cast_to_plain(scan.to_arrow())
+            return _read_scan(scan)
         return ParquetTable(self.name, tuple(paths), plain_schema(scan.projection().as_arrow()))
 
     def list_files(self, snapshot_id: int) -> tuple[str, ...]:
@@ -275,6 +288,11 @@ class IcebergTable:
             for entry in manifest.fetch_manifest_entry(self.iceberg.io)
             if entry.snapshot_id == snapshot_id
         ]
+
+
+def _read_scan(scan: DataScan) -> pa.Table:
+    """Read the rows of a scan with the plain types of the snapshot, also where all its files have narrower ones."""
+    return scan.to_arrow().cast(plain_schema(scan.projection().as_arrow()))
 
 
 @contextmanager
