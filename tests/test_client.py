@@ -36,6 +36,7 @@ def prediction() -> Prediction:
         id="p1",
         model="denials",
         request_digest=compute_request_digest(claim(1)),
+        role="stable",
         release="r" * 12,
         edition="e" * 12,
         score=0.1 + 0.2,

@@ -49,11 +49,14 @@ class FeatureValues(Frozen):
 class ModelInfo(Frozen):
     """Description of a served model. keys: required key columns; pending_error: why a newer release is not loaded.
 
+    challenger: id of the release that answers a share of the requests beside `release`. challenger_share: decimal text.
     reasons: a sentence about the reasons of its predictions, or that it gives no reasons.
     """
 
     model: str
     release: str
+    challenger: str | None = None
+    challenger_share: str | None = None
     trained_on: str
     edition: str
     keys: tuple[str, ...]

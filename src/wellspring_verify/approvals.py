@@ -38,6 +38,26 @@ def rollback_line(replaced_release: str, target: str = "") -> str:
     return f"{replaced_release}:{target}" if target else replaced_release
 
 
+def deployment_text(model: str, line: str, signed_at: str) -> bytes:
+    """Return the note that a user signs to deploy a challenger. line: of `deployment_line`."""
+    return note_text("deployment", model, line, signed_at)
+
+
+def undeployment_text(model: str, line: str, signed_at: str) -> bytes:
+    """Return the note that a user signs to end the role of a challenger. line: of `undeployment_line`."""
+    return note_text("undeployment", model, line, signed_at)
+
+
+def deployment_line(stable: str, challenger: str, mode: str, share: str, seed: str) -> str:
+    """Return the line of a deployment note: the two releases, and how the requests are divided between them."""
+    return f"{stable}:{challenger}:{mode}:{share}:{seed}"
+
+
+def undeployment_line(stable: str, challenger: str) -> str:
+    """Return the line of an undeployment note: the release that stays, and the one whose role ends."""
+    return f"{stable}:{challenger}"
+
+
 def verify_note_signature(public_key: str, signature: str, message: bytes) -> bool:
     """Return whether the signature of a note is valid; key and signature in canonical base64. Raises MalformedError."""
     key, blob = notes.decode_base64(public_key), notes.decode_base64(signature)

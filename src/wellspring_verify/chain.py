@@ -12,13 +12,11 @@ from typing import NamedTuple
 
 from wellspring_verify import answer_signature, releases
 from wellspring_verify.canonical import CanonicalValue, MalformedError
+from wellspring_verify.deployments import DeploymentChecker
 from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, refs_of_kind
-from wellspring_verify.instants import elapsed_seconds, is_instant
+from wellspring_verify.instants import is_instant
 from wellspring_verify.notes import decode_base64
 from wellspring_verify.users import ApprovalChecker
-
-MAX_SWITCH_LAG_SECONDS = 10
-"""Seconds after a switch in which a prediction may still use the previous release: it had already started."""
 
 
 class ChainGap(NamedTuple):
@@ -57,8 +55,8 @@ def summarize_chain(subject: str, *, answer_checked: bool) -> list[str]:
         ]
     if kind == "prediction":
         lines += [
-            "its release was live at the time, according to the promotions and rollbacks in the pack; or the API"
-            " recorded that it could not load the release that had replaced it",
+            "its release could answer this request at the time, in the role that it states, according to the"
+            " promotions, rollbacks and deployments in the pack; or the API recorded which release it could not load",
             "its decision follows from its numbers and its release, as approved",
             "the prediction that was given is the one in the log, and its signature is valid"
             if answer_checked
@@ -75,6 +73,7 @@ class _ChainChecker:
         self.book = book
         self.documents = documents
         self.approvals = ApprovalChecker(book, self.report_gap)
+        self.deployments = DeploymentChecker(book, self.approvals, self.report_gap)
         self.gaps: list[ChainGap] = []
 
     def report_gap(self, entry: PackEntry | None, message: str) -> None:
@@ -152,7 +151,7 @@ class _ChainChecker:
         approvals = self.approvals.valid_approvals(ref, model, self._check_proposals(source_entry, ref, content))
         if not approvals:
             self.report_gap(source_entry, f"{ref.name!a} has no approval by a second user")
-        self._check_live(source_entry, ref, model, approvals, answer)
+        self.deployments.check_live(source_entry, ref, model, approvals, answer)
         if content is not None and answer:
             self._check_decision(answer, ref, content)
 
@@ -277,59 +276,6 @@ class _ChainChecker:
             self.report_gap(source_entry, f"{ref.name!a} was published with another digest than it names")
         self._require_order(publishes[-1], source_entry)
         return publishes[-1]
-
-    def _check_live(
-        self,
-        source_entry: PackEntry | None,
-        ref: PackRef,
-        model: str,
-        approvals: list[PackEntry],
-        answer: PackEntry | None,
-    ) -> None:
-        """Check that a release was live: after its approval, before the prediction, and not replaced for long."""
-        release_changes = [*self.book.completed("promote"), *self.book.completed("rollback")]
-        switches = sorted(
-            (entry for entry in release_changes if fact_text(entry, "model") == model),
-            key=lambda entry: entry.tree_index,
-        )
-        answer_index = answer.tree_index if answer else None
-        activations = [
-            switch
-            for switch in switches
-            if switch.subject == ref.name and (answer_index is None or self.book.effective_from(switch) < answer_index)
-        ]
-        if not activations:
-            self.report_gap(source_entry, f"{ref.name!a} was not made live{' before the prediction' if answer else ''}")
-            return
-        for rollback in (switch for switch in activations if switch.action == "rollback"):
-            self.approvals.check_rollback(rollback, model)
-        first_effect = self.book.effective_from(activations[0])
-        if approvals and not any(approval.tree_index < first_effect for approval in approvals):
-            self.report_gap(activations[0], f"{ref.name!a} was made live before it was approved")
-        replacements = [
-            switch
-            for switch in switches
-            if switch.subject != ref.name and switch.tree_index > activations[-1].tree_index
-        ]
-        late_replacements = [
-            switch
-            for switch in replacements
-            if answer
-            and switch.tree_index < answer.tree_index
-            and elapsed_seconds(switch.known_since, answer.known_since) > MAX_SWITCH_LAG_SECONDS
-        ]
-        # The API serves the previous release while it cannot load the next one, and names the next in `superseded_by`.
-        if (
-            answer
-            and late_replacements
-            and fact_text(answer, "superseded_by")
-            not in {switch.subject for switch in replacements[replacements.index(late_replacements[-1]) :]}
-        ):
-            self.report_gap(
-                answer,
-                f"{ref.name!a} had been replaced by {replacements[0].subject!a} at {replacements[0].known_since!a},"
-                " before the prediction",
-            )
 
     def _check_decision(self, answer: PackEntry, ref: PackRef, content: dict[str, CanonicalValue]) -> None:
         """Apply the decision rule of the approved release again."""

@@ -109,9 +109,12 @@ _MODEL_TEMPLATES = {
     "check": "checked whether {subject} may serve predictions[ for {model}]",
     "promote": "made {subject} live[ for {model}][, replacing {previous_release}][, requested by {user}]",
     "rollback": "made {subject} live again[ for {model}][, replacing {previous_release}][, requested by {user}]",
+    "deploy": "made {subject} the challenger[ of {model}][, for a share of {share}][, requested by {user}]",
+    "undeploy": "ended the role of {subject} as the challenger[ of {model}][, requested by {user}]",
     "serve": "loaded {subject}[ of {model}] to serve predictions",
     "create_key": "created a signing key[, which expires at {expires_at}][; the public key is {public_key}]",
-    "predict": "predicted[ {decision}][ with the score {score}][ for the model {model}][, from {freshness} features]",
+    "predict": "predicted[ {decision}][ with the score {score}][ for the model {model}][ as the {role} release]"
+    "[, from {freshness} features]",
 }
 """Templates in which empty facts are left out too."""
 

@@ -73,8 +73,15 @@ def _summarize_release(book: EntryBook, release: str) -> list[str]:
 
 
 def _summarize_switches(book: EntryBook, release: str, model: str) -> list[str]:
-    switches = sorted((*book.completed("promote"), *book.completed("rollback")), key=lambda entry: entry.tree_index)
-    verbs = {"promote": "went live", "rollback": "went live again"}
+    verbs = {
+        "promote": "went live",
+        "rollback": "went live again",
+        "deploy": "became the challenger",
+        "undeploy": "ceased to be the challenger",
+    }
+    switches = sorted(
+        (entry for action in verbs for entry in book.completed(action)), key=lambda entry: entry.tree_index
+    )
     return [
         f"{switch.subject} {verbs[switch.action]} at {switch.known_since}."
         for switch in switches

@@ -58,6 +58,27 @@ class ApprovalChecker:
         if not is_valid:
             self._report_gap(rollback, f"the signature of {user!a}, who rolled {model!a} back, is invalid")
 
+    def check_deployment(self, change: PackEntry, model: str) -> None:
+        """Report a gap unless the user of a `deploy` or `undeploy` entry signed it with the enrolled key."""
+        user, challenger = user_of(change), change.subject.partition(":")[2]
+        public_key = self._enrolled_key(change, f"who changed the challenger of {model!a}")
+        if public_key is None:
+            return
+        stable, signed_at = fact_text(change, "stable"), fact_text(change, "signed_at")
+        try:
+            if change.action == "deploy":
+                shares = (fact_text(change, name) for name in ("mode", "share", "seed"))
+                message = approvals.deployment_text(
+                    model, approvals.deployment_line(stable, challenger, *shares), signed_at
+                )
+            else:
+                message = approvals.undeployment_text(model, approvals.undeployment_line(stable, challenger), signed_at)
+            is_valid = approvals.verify_note_signature(public_key, fact_text(change, "signature"), message)
+        except MalformedError:
+            is_valid = False
+        if not is_valid:
+            self._report_gap(change, f"the signature of {user!a}, who changed the challenger of {model!a}, is invalid")
+
     def _is_signed(
         self, entry: PackEntry, ref: PackRef, note_text: Callable[[str, str, str], bytes], model: str, action_word: str
     ) -> bool:

@@ -20,7 +20,7 @@ from wellspring.bootstrap import open_ledger, open_platform
 from wellspring.errors import Unavailable
 from wellspring.project import Project, load_project
 from wellspring.runtime.process import Credential
-from wellspring.serving import release_cache
+from wellspring.serving import loaded_release
 from wellspring.stores.locks.port import ReadOnlyFence
 from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin
 from wellspring.trust.ledger import journal
@@ -119,7 +119,7 @@ def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
 ):
     key = notes.VerifierKey("example.com/tests/models", notes.KIND_LOG, bytes(32))
     loaded: list[dict[str, Any]] = []
-    monkeypatch.setattr(release_cache, "load_release", lambda release, **arguments: loaded.append(arguments))
+    monkeypatch.setattr(loaded_release, "load_release", lambda release, **arguments: loaded.append(arguments))
     monkeypatch.setattr(bootstrap, "open_model_registry", lambda _: None)
     monkeypatch.setattr(bootstrap, "open_model_store", lambda *_: SimpleNamespace(key=key))
     project = SimpleNamespace(

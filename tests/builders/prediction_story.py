@@ -99,7 +99,7 @@ def answer(**changed: object) -> dict[str, object]:
         "threshold": "0.5", "decision": "denies", "reasons": [{"feature": "f", "description": "it is late",
         "contribution": 1.5}],
         "freshness": "fresh", "as_of": "2026-11-25T12:00:00.000000Z", "age_seconds": 3, "vector_digest": sha("vector"),
-        "answered_at": "2026-11-25T12:00:30.000000Z", "request_digest": REQUESTS, **changed,
+        "answered_at": "2026-11-25T12:00:30.000000Z", "request_digest": REQUESTS, "role": "stable", **changed,
     }  # fmt: skip
     return {
         **output,
@@ -219,6 +219,7 @@ def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = REL
             "score": (0.8125).hex(),
             "decision": "denies",
             "freshness": "fresh",
+            "role": "stable",
             "request_digest": REQUESTS,
             "views": {"claim_features": ["2026-11-25T12:00:00.000000Z", "7", TOKEN]},
         },

@@ -25,7 +25,8 @@ from wellspring.lake.editions import EditionStore
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.estimators.port import Estimator, FeatureColumns, FitSettings, LabeledRows, Objective
 from wellspring.models.releases import candidates
-from wellspring.models.releases.promotion import ReleaseContext, build_release
+from wellspring.models.releases.promotion import build_release
+from wellspring.models.releases.release_context import ReleaseContext
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec import artifact, inference_spec
 from wellspring.models.spec.inference_spec import FeatureInput, InferenceSpec
@@ -38,11 +39,13 @@ from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict, VerdictOutcome
-from wellspring.serving import release_cache
+from wellspring.serving import loaded_release
+from wellspring.serving.loaded_release import LoadedRelease
 from wellspring.serving.policy_reloader import PolicyReloader
-from wellspring.serving.release_cache import LoadedRelease, ReleaseCache
+from wellspring.serving.prediction import PredictionResult
+from wellspring.serving.release_cache import ReleaseCache
 from wellspring.serving.scorer import Scorer
-from wellspring.serving.service import PredictionResult, PredictionService, ServiceDependencies
+from wellspring.serving.service import PredictionService, ServiceDependencies
 from wellspring.stores.locks.port import WriteFence
 from wellspring.stores.objects.disk import DiskContentStore
 from wellspring.stores.online.port import LiveMarker
@@ -199,6 +202,7 @@ class Mlflow:
 
     def __init__(self) -> None:
         self.shown: dict[str, LiveVersion | None] = {}
+        self.staged: dict[str, str | None] = {}
         self.down = False
         self.requests: list[str] = []
 
@@ -208,11 +212,11 @@ class Mlflow:
             raise Unavailable("MLflow did not answer", fix="start it")
         return run
 
-    def reconcile(self, model: str, live: LiveVersion | None) -> tuple[str, ...]:
+    def reconcile(self, model: str, live: LiveVersion | None, challenger_run: str | None) -> tuple[str, ...]:
         if self.down:
             raise Unavailable("MLflow did not answer", fix="start it")
-        changed = self.shown.get(model) != live
-        self.shown[model] = live
+        changed = self.shown.get(model) != live or self.staged.get(model) != challenger_run
+        self.shown[model], self.staged[model] = live, challenger_run
         return ("production",) if changed else ()
 
 
@@ -231,7 +235,7 @@ class Released:
         self.releases = ReleaseStore(folder / "models")
         self.objects = DiskContentStore(folder / "models" / "objects")
         self.views = synthetic_world.views()
-        self.domains: release_cache.TokenDomains = DOMAINS
+        self.domains: loaded_release.TokenDomains = DOMAINS
         views_module.save_views(self.views, folder / "lake" / "views")
         self.lake = Lake(folder / "lake")
         self.online = Online(self.lake, self.views)
@@ -243,7 +247,7 @@ class Released:
         return ReleaseContext(self.releases, self.books, self.lake, self.mlflow, self.served, self.fence)
 
     def served(self, release: Release) -> LoadedRelease:
-        return release_cache.load_release(
+        return loaded_release.load_release(
             release, scorer=self.load, views=lambda digest: self.kept_views(digest), token_domains=lambda: self.domains
         )
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.builders.approvals import release as released
 from tests.builders.command_line import Run
+from wellspring.cli import deployment
 from wellspring.cli import release as module
 from wellspring.errors import NotFound, Unavailable
 from wellspring.models.releases import candidates
@@ -36,6 +37,7 @@ PENDING = {
     "live": False,
     "evaluated_against_live": True,
     "warm": True,
+    "challenger_share": "",
 }
 LIVE = {**PENDING, "approved_by": "user:bo", "live": True}
 
@@ -127,6 +129,7 @@ def test_a_rollback_to_a_release_that_is_not_warm_builds_its_features_first(
         return results[words[0]]
 
     monkeypatch.setattr(module, "run_worker", follow)
+    monkeypatch.setattr(deployment, "run_worker", follow)
     output = run("release", "rollback", "denials", "--to", "r1", "--project", root)
     assert output.code == 0
     assert [words[0] for words in observed if words[0] != "sign"] == ["releases", *jobs, "rollback"]

@@ -22,8 +22,8 @@ def test_release_and_prediction_have_subjects():
     )  # fmt: skip
     assert release.subject == "release:ab12"
     answer = Prediction(
-        id="p", model="denials", request_digest="6" * 64, release="ab12", edition="e", score=0.5, threshold="0.25",
-        decision="denies", reasons=(), freshness="fresh", as_of=INSTANT, age_seconds=0,
+        id="p", model="denials", request_digest="6" * 64, release="ab12", role="stable", edition="e", score=0.5,
+        threshold="0.25",        decision="denies", reasons=(), freshness="fresh", as_of=INSTANT, age_seconds=0,
         vector_digest="5" * 64, answered_at=INSTANT,
     )  # fmt: skip
     assert answer.subject == "prediction:p"
@@ -51,8 +51,8 @@ def test_an_older_candidate_keeps_its_digest():
 
 def test_a_field_that_does_not_apply_to_the_task_is_left_out():
     fields = {
-        "id": "p", "model": "m", "request_digest": "6" * 64, "release": "ab12", "edition": "e", "score": 0.5,
-        "decision": "", "reasons": (), "freshness": "fresh", "as_of": INSTANT, "age_seconds": 0,
+        "id": "p", "model": "m", "request_digest": "6" * 64, "release": "ab12", "role": "stable", "edition": "e",
+        "score": 0.5, "decision": "", "reasons": (), "freshness": "fresh", "as_of": INSTANT, "age_seconds": 0,
         "vector_digest": "5" * 64, "answered_at": INSTANT,
     }  # fmt: skip
     assert {"threshold", "interval", "probabilities"} & Prediction(**fields).model_dump(mode="json").keys() == set()

@@ -124,17 +124,18 @@ def test_row_of_older_edition_is_last_good(project: Released):
 
 def test_ledger_record_holds_replay_references_and_no_value(project: Released):
     release = project.released()
-    served = project.model_store().get("denials")
+    request_digest = prediction.compute_request_digest(claim(3))
+    answering = project.model_store().get("denials").choose_release(request_digest)
     context = build_context(project)
-    scored = served.scorer.score(context.rows)
+    scored = answering.served.scorer.score(context.rows)
     signed = prediction.build_prediction(
-        served, scored, context, prediction_id="p1", entity_keys=claim(3), answered_at=NOW
+        answering, scored, context, prediction_id="p1", request_digest=request_digest, answered_at=NOW
     )
     record = prediction.build_ledger_record(
         signed,
         scored.output,
         b"text",
-        served,
+        answering,
         context,
         key_id="ab" * 8,
         principal="service:portal",
@@ -146,7 +147,8 @@ def test_ledger_record_holds_replay_references_and_no_value(project: Released):
     assert record.inputs[3].digest == scored.vector_digest
     assert (record.outputs[0].name, record.outputs[0].digest) == ("answer:p1", hashlib.sha256(b"text").hexdigest())
     assert record.facts["score"] == scored.score.hex()
-    assert record.facts["request_digest"] == signed.request_digest == prediction.compute_request_digest(claim(3))
+    assert record.facts["request_digest"] == signed.request_digest == request_digest
+    assert record.facts["role"] == signed.role == "stable"
     assert "superseded_by" not in record.facts
     views = record.facts["views"]
     assert isinstance(views, dict)

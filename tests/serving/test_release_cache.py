@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from tests.builders.released_model import ANYTHING, Released
 from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused, Unavailable
 from wellspring.models.releases.promotion import promote_release, rollback_release
-from wellspring.serving import release_cache
 from wellspring.trust.identity.port import Principal
 
 
@@ -29,10 +27,11 @@ def test_live_release_is_loaded_once_and_recorded(project: Released):
     release = project.released()
     cache = project.model_store()
     assert cache.peek("denials") is None
-    served = cache.get("denials")
+    loaded = cache.get("denials")
+    served = loaded.stable
     assert served.release == release
-    assert cache.peek("denials") is served
-    assert cache.get("denials") is served
+    assert cache.peek("denials") is loaded
+    assert cache.get("denials") is loaded
     (entry,) = project.step.done("serve")
     assert (entry.subject, entry.inputs[0].digest) == (release.subject, release.digest)
     assert [item.name for item in served.views_used] == ["claim", "provider_history"]
@@ -50,12 +49,12 @@ def test_unknown_model_error_suggests_nearest_and_does_not_repeat(project: Relea
 def test_changed_live_pointer_is_followed_forward_and_back(project: Released):
     first = project.released(1)
     cache = project.model_store()
-    assert cache.get("denials").release == first
+    assert cache.get("denials").stable.release == first
     second = project.released(2)
     assert cache.peek("denials") is None
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
     rollback_release("denials", Principal("user:bo"), project.project, policies=ANYTHING, step=project.step)
-    assert cache.get("denials").release == first
+    assert cache.get("denials").stable.release == first
 
 
 def test_artifact_that_fails_verification_keeps_previous_release(project: Released):
@@ -66,11 +65,11 @@ def test_artifact_that_fails_verification_keeps_previous_release(project: Releas
     project.approve(second)
     promote_release(second, "user:bo", project.project, step=project.step)
     damage(project, second.artifact)
-    assert cache.get("denials").release == first
+    assert cache.get("denials").stable.release == first
     assert isinstance(cache.load_errors["denials"], CorruptedError)
     assert [entry.phase for entry in project.step.entries if entry.action == "serve"] == ["done", "failed"]
     # Ledger records of the previous release name the release that could not be loaded.
-    assert cache.get("denials").superseded_by == second.subject
+    assert cache.get("denials").stable.superseded_by == second.subject
     # The next call neither loads again nor writes an entry.
     assert cache.peek("denials") is cache.get("denials")
     assert len([entry for entry in project.step.entries if entry.action == "serve"]) == 2
@@ -95,7 +94,7 @@ def test_unapproved_live_release_is_not_served(project: Released):
     project.releases.set_live(second)
     with project.step("promote", second.subject, facts={"model": "denials", "previous_release": first.id}):
         pass
-    assert cache.get("denials").release == first
+    assert cache.get("denials").stable.release == first
     assert isinstance(cache.load_errors["denials"], Refused)
     with pytest.raises(Refused, match="not approved"):
         project.model_store().get("denials")
@@ -118,7 +117,7 @@ def test_unavailable_dependency_is_retried(project: Released):
     with pytest.raises(Unavailable):
         cache.get("denials")
     project.clock.pass_(seconds=3)
-    assert cache.get("denials").release == release
+    assert cache.get("denials").stable.release == release
     assert cache.load_errors == {}
 
 
@@ -137,7 +136,7 @@ def test_project_error_is_retried(project: Released):
         cache.get("denials")
     error = False
     project.clock.pass_(seconds=3)
-    assert cache.get("denials").release == release
+    assert cache.get("denials").stable.release == release
 
 
 def test_release_with_other_views_than_its_model_is_not_served(project: Released, monkeypatch: pytest.MonkeyPatch):
@@ -158,12 +157,12 @@ def test_unreadable_files_keep_previous_release_and_are_retried(project: Release
     # Root ignores file modes, so a file in the place of the folder stands in for an unreadable one.
     aside = folder.rename(folder.with_name("aside"))
     folder.touch()
-    assert cache.get("denials").release == first
+    assert cache.get("denials").stable.release == first
     assert isinstance(cache.load_errors["denials"], Unavailable)
     folder.unlink()
     aside.rename(folder)
     project.clock.pass_(seconds=3)
-    served = cache.get("denials")
+    served = cache.get("denials").stable
     assert (served.release, served.superseded_by) == (second, "")
 
 
@@ -196,22 +195,14 @@ def test_key_column_without_token_domain_is_neither_promoted_nor_served(project:
         project.model_store().get("denials")
 
 
-def test_token_domains_are_collected_by_column_name():
-    def contract(*columns: tuple[str, str | None]) -> Any:
-        return SimpleNamespace(columns=[SimpleNamespace(name=name, domain=domain) for name, domain in columns])
-
-    current = [contract(("npi", "provider"), ("amount", None)), contract(("npi", "person"))]
-    assert release_cache.collect_token_domains(current) == {"npi": frozenset({"provider", "person"})}
-
-
 def test_a_rewritten_pointer_is_refused_by_name_after_the_time_of_a_switch(project: Released):
     first = project.released(1)
     second = project.released(2)
     cache = project.model_store()
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
     project.releases.set_live(first)
     # The log says what may answer, and it may still gain a switch.
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
     project.clock.pass_(seconds=6)
     for _ in range(2):
         with pytest.raises(CorruptedError, match=f"names {first.id}, and the last switch in the log made {second.id}"):
@@ -219,7 +210,7 @@ def test_a_rewritten_pointer_is_refused_by_name_after_the_time_of_a_switch(proje
     assert [entry.facts["pointer"] for entry in project.step.entries if entry.phase == "failed"] == [first.id]
     assert isinstance(cache.load_errors["denials"], CorruptedError)
     project.releases.set_live(second)
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
     assert cache.load_errors == {}
 
 
@@ -242,21 +233,21 @@ def test_the_release_before_answers_while_a_switch_is_in_progress(project: Relea
     with project.step("promote", second.subject, intent=True, facts={"model": "denials", "previous_release": first.id}):
         project.releases.set_live(second)
         cache = project.model_store()
-        assert cache.get("denials").release == first
+        assert cache.get("denials").stable.release == first
         project.clock.pass_(seconds=60)
-        assert cache.get("denials").release == first
+        assert cache.get("denials").stable.release == first
     assert cache.load_errors == {}
     project.clock.pass_(seconds=1)
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
 
 
 def test_a_switch_of_the_log_is_followed_although_the_pointer_stays(project: Released):
     first, second = project.released(1), project.released(2)
     cache = project.model_store()
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
     with project.step("rollback", first.subject, facts={"model": "denials", "previous_release": second.id}):
         pass
-    assert cache.get("denials").release == second
+    assert cache.get("denials").stable.release == second
     project.clock.pass_(seconds=6)
     with pytest.raises(CorruptedError, match="names"):
         cache.get("denials")

@@ -20,7 +20,8 @@ from tests.builders.synthetic_world import token
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.models.releases.promotion import promote_release
 from wellspring.records.trust import Entry, EntryPhase, Ref
-from wellspring.serving.service import PredictionResult, PredictionService
+from wellspring.serving.prediction import PredictionResult
+from wellspring.serving.service import PredictionService
 from wellspring.trust import policy
 from wellspring.trust.policy import PolicySet
 from wellspring_verify import answer_signature, canonical

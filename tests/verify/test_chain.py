@@ -25,7 +25,7 @@ from tests.builders.story_changes import (  # fmt: skip
     without,
 )
 from wellspring.records.trust import Ref
-from wellspring_verify import approvals, chain, verify_pack
+from wellspring_verify import approvals, chain, deployments, verify_pack
 from wellspring_verify.canonical import dumps_canonical
 from wellspring_verify.entries import PackEntry
 
@@ -234,7 +234,7 @@ def test_a_release_that_cannot_be_read_is_named():
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
     steps = prediction_story.steps()
-    late = {f"later {number}": steps["key"] for number in range(chain.MAX_SWITCH_LAG_SECONDS)}
+    late = {f"later {number}": steps["key"] for number in range(deployments.MAX_SWITCH_LAG_SECONDS)}
     gone = {**without("predict")(steps), "other": another("0.9", action=action)}
     what = f"'{RELEASED}' had been replaced by '{another('0.9').subject}'"
     # What was under way when it was replaced may still be answered; each step here takes a second.

@@ -58,6 +58,7 @@ def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, bo
             "live": True,
             "evaluated_against_live": False,
             "warm": False,
+            "challenger_share": "",
         }
     ]
 

@@ -21,7 +21,10 @@ Play = Callable[..., tuple[int, list[dict[str, Any]]]]
 
 
 @pytest.mark.parametrize(
-    "run", sorted(QUERY_HANDLERS.keys() - {"sealed-pack", "releases", "history", "enrolled", "findings", "holds"})
+    "run",
+    sorted(
+        QUERY_HANDLERS.keys() - {"sealed-pack", "releases", "history", "enrolled", "findings", "holds", "deployment"}
+    ),
 )
 def test_without_a_credential_a_query_that_needs_servers_is_unavailable(play: Play, run: str):
     code, lines = play(run, "vendor")

@@ -266,7 +266,7 @@ def test_a_switch_that_a_crash_left_open_is_finished_first(project: ProjectFixtu
     facts: Any = {"model": "denials", "previous_release": first.id, "user": "user:bo"}
     project.step.write(
         "promote", "intent", second.subject, intent=None,
-        inputs=[release_module.promotion.build_release_ref(second)], outputs=(), facts=facts,
+        inputs=[release_module.build_release_ref(second)], outputs=(), facts=facts,
     )  # fmt: skip
     with pytest.raises(Refused, match="signed another rollback"):
         project.rollback(project.sign_rollback(first.id))

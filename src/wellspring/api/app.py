@@ -9,7 +9,8 @@ from pydantic import Field, JsonValue
 from wellspring.api.problems import ProblemDetails, malformed_request, problem_from_error, problem_response
 from wellspring.errors import NotFound, WellspringError
 from wellspring.records.record import Frozen, format_instant
-from wellspring.serving.service import FeatureLookup, PredictionService
+from wellspring.serving.prediction import FeatureLookup
+from wellspring.serving.service import PredictionService
 from wellspring.trust.answer_signing import AnswerSigner
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wellspring.data.intake.drop_index import DropIndex
     from wellspring.lake.lake import Lake
     from wellspring.lake.recorded_tables import RecordedTables
-    from wellspring.models.releases.promotion import ReleaseContext as ReleaseContext
+    from wellspring.models.releases.release_context import ReleaseContext as ReleaseContext
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
     from wellspring.observe.recorder import StepRecorder
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wellspring.records.jobs import RunIdentity
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
-    from wellspring.serving.release_cache import LoadedRelease, TokenDomains
+    from wellspring.serving.loaded_release import LoadedRelease, TokenDomains
     from wellspring.stores.locks.port import WriteFence
     from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
@@ -340,7 +340,7 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
     """Build the loaders of releases. key: verifies the signatures of models."""
     from wellspring.data.contracts import contract
     from wellspring.data.features import views
-    from wellspring.serving import release_cache
+    from wellspring.serving import loaded_release
     from wellspring.serving.scorer import Scorer
 
     models_dir = project.models_dir
@@ -355,10 +355,10 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
             # An error in an unrelated contract must not block a rollback.
             with suppress(ProjectError):
                 contracts.append(contract.load_contract(path, tenant=project.tenant, known_since=clock.now()))
-        return release_cache.collect_token_domains(contracts)
+        return loaded_release.collect_token_domains(contracts)
 
     return ReleaseLoaders(
-        partial(release_cache.load_release, scorer=scorer, views=load_views, token_domains=load_token_domains),
+        partial(loaded_release.load_release, scorer=scorer, views=load_views, token_domains=load_token_domains),
         load_views,
         load_token_domains,
     )
@@ -366,7 +366,7 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
 
 def open_models(platform: Platform | ReadPorts) -> ModelPorts:
     """Open the registry, the store of trained models and the releases. Raises Unavailable when MLflow is not up."""
-    from wellspring.models.releases.promotion import ReleaseContext
+    from wellspring.models.releases.release_context import ReleaseContext
     from wellspring.models.releases.store import ReleaseStore
     from wellspring.stores.locks.port import ReadOnlyFence
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,17 @@ import click
 
 from wellspring.cli import change
 from wellspring.cli.context import CliContext, LazyGroup
+from wellspring.cli.deployment import (
+    DEFAULT_SHARE,
+    approve_challenger,
+    deploy,
+    promote,
+    refresh_cold_release,
+    undeploy,
+    validate_share,
+)
 from wellspring.cli.feature_diff import print_feature_diff
-from wellspring.cli.render import progress_bar, suggest_model
+from wellspring.cli.render import suggest_model
 from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
@@ -28,6 +36,11 @@ if TYPE_CHECKING:
 @click.group(cls=LazyGroup)
 def release() -> None:
     """Propose, approve, roll back and list releases; the user who approves must not be the one who proposed."""
+
+
+release.add_command(deploy)
+release.add_command(undeploy)
+release.add_command(promote)
 
 
 @release.command()
@@ -58,9 +71,13 @@ def propose(ctx: CliContext, candidate: str, kind: str | None) -> int:
 
 @release.command()
 @click.argument("name")
+@click.option("--challenger", is_flag=True, help="Do not make it live: let it answer a share of the requests.")
+@click.option("--share", callback=validate_share, help="Share of the challenger: 0.1 or 10% (default 0.1).")
 @click.pass_obj
-def approve(ctx: CliContext, name: str) -> int:
+def approve(ctx: CliContext, name: str, challenger: bool, share: str | None) -> int:
     """Approve the release NAME that another user proposed. You log in and sign it, and it becomes live."""
+    if share is not None and not challenger:
+        raise click.UsageError("--share is the share of a challenger: add --challenger")
     from wellspring.models.releases.store import ReleaseStore
 
     project = ctx.load_project()
@@ -73,6 +90,8 @@ def approve(ctx: CliContext, name: str) -> int:
     proposed = store.get(name)
     ctx.echo(_describe_release(proposed.model_dump(mode="json")))
     print_feature_diff(ctx, run_worker(project, "feature-diff", name))
+    if challenger:
+        return approve_challenger(ctx, project, proposed, share or DEFAULT_SHARE)
     approved = _run_as_user(project, "approve", name, "release", proposed.model, proposed.id, proposed.digest)
     ctx.echo(
         f"{approved['release']['model']} serves release {approved['release']['id']}, approved by {approved['user']}"
@@ -123,7 +142,7 @@ def rollback(ctx: CliContext, model: str, target: str | None) -> int:
     store = ReleaseStore(project.models_dir)
     if target is not None:
         _check_subject("release", target, store.list_ids())
-        _refresh_cold_release(ctx, project, target)
+        refresh_cold_release(ctx, project, target)
     live_id = store.live_id(model) or "none"
     signed_at = format_instant(open_clock(project).now())
     line = rollback_line(live_id, target or "")
@@ -145,27 +164,15 @@ def list_releases(ctx: CliContext) -> int:
         rows = [tuple(candidate[column] for column in columns) for candidate in candidates]
         ctx.echo_table(("model", "candidate", "gate", "task", "metric", "value", "edition"), rows)
     if releases:
-        columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live", "warm")
+        columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live", "challenger_share", "warm")
         rows = [tuple(release[column] for column in columns) for release in releases]
-        ctx.echo_table(("model", "release", "candidate", "proposed by", "approved by", "live", "warm"), rows)
+        header = ("model", "release", "candidate", "proposed by", "approved by", "live", "challenger", "warm")
+        ctx.echo_table(header, rows)
     change.print_changes(ctx, overview["changes"])
     if not candidates:
         ctx.echo("no model has been trained here")
     ctx.print_result(overview, next_command=_next_release_command(project, candidates, releases))
     return 0
-
-
-def _refresh_cold_release(ctx: CliContext, project: Project, name: str) -> None:
-    """Let a job build the features of a release that is not kept fresh, and say how long it took."""
-    releases = run_worker(project, "releases", offline=True)["releases"]
-    if any(release["id"] == name and release["warm"] for release in releases):
-        return
-    started_at = time.perf_counter()
-    with progress_bar(enabled=not ctx.as_json) as draw:
-        refreshed = run_worker(project, "refresh", name, on_progress=draw)
-    seconds = time.perf_counter() - started_at
-    origin = "built by its own dbt code" if refreshed["built"] else "of the newest build"
-    ctx.echo(f"the features of release {name} are online, {origin} ({seconds:.1f} s)")
 
 
 def _next_release_command(project: Project, candidates: list[dict[str, Any]], releases: list[dict[str, Any]]) -> str:

@@ -14,6 +14,8 @@ from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wellspring.records.user_notes import NoteKind, UserNote
 
 
@@ -81,6 +83,11 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
 
     Raises Refused without a terminal, and for a wrong password or code.
     """
+    return sign_notes_as_user(project, [(kind, lines)])[0]
+
+
+def sign_notes_as_user(project: Project, unsigned: Sequence[tuple[NoteKind, tuple[str, ...]]]) -> list[UserNote]:
+    """Sign several notes in one login, as `sign_as_user` does. unsigned: kind and lines of each."""
     from wellspring.embedded import users as enrollment
     from wellspring.runtime.server_sockets import find_server_socket
     from wellspring.trust import user_notes
@@ -96,7 +103,7 @@ def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
         # A removed user still has a password; the session refuses the act.
         enrollment.report_refusal(project, "sign", str(name))
     with identity.resume_session(project, token) as user:
-        return user_notes.sign_note(user, kind, *lines)
+        return [user_notes.sign_note(user, kind, *lines) for kind, lines in unsigned]
 
 
 def require_terminal() -> None:

@@ -5,13 +5,13 @@
 | predict            | inputs, fact `editions`        | release, edition, key     |
 | propose            | inputs; fact `user`            | candidate; user           |
 | approve            | fact `user`                    | user                      |
-| promote, rollback  | fact `user`                    | user                      |
+| promote, rollback, deploy, undeploy | fact `user`   | user                      |
 | gate               | inputs                         | run                       |
 | train              | inputs                         | edition                   |
 | publish            | inputs, facts `parent`, `drops`| edition, drop             |
 
-Of the other releases of a model, only the promotions and rollbacks are included. The story of a prediction has no entry
-after the prediction, so it is sealed once.
+Of the other releases of a model, only the changes of its deployment are included. The story of a prediction has no
+entry after the prediction, so it is sealed once.
 
 The story of a pipeline, which has the name of its source, has the newest landed edition with a drop of that source, the
 newest built edition, the builds of both, and every entry about the contracts of that source.
@@ -30,12 +30,16 @@ from wellspring.compliance.sealed_parts import SealedParts, StoryPart
 from wellspring.records.trust import Entry, IndexedEntry
 from wellspring.trust.ledger.index import LedgerIndex
 
+DEPLOYMENT_ACTIONS = ("promote", "rollback", "deploy", "undeploy")
+"""Actions that change which releases of a model may answer."""
 PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
     "predict": ("release", "edition", "key"),
     "propose": ("candidate", "user"),
     "approve": ("user",),
     "promote": ("user",),
     "rollback": ("user",),
+    "deploy": ("user",),
+    "undeploy": ("user",),
     "gate": ("run",),
     "train": ("edition",),
     "publish": ("edition", "drop"),
@@ -246,8 +250,8 @@ def _model_entries(source: _StorySource, name: str) -> Iterator[IndexedEntry | S
 
 
 def _live_changes(index: LedgerIndex, model: str) -> list[IndexedEntry]:
-    """List the promotions and rollbacks of a model, in every phase."""
-    changes = [*index.list_entries(action="promote"), *index.list_entries(action="rollback")]
+    """List the changes of a model's deployment, in every phase."""
+    changes = [change for action in DEPLOYMENT_ACTIONS for change in index.list_entries(action=action)]
     return [change for change in changes if change.entry.text("model") == model]
 
 

@@ -15,13 +15,14 @@ from wellspring.errors import CorruptedError, WellspringError
 from wellspring.lake.built_tables import PURPOSE_PROPERTY, WARM
 from wellspring.lake.editions import EditionLevel, EditionStore, edition_digest, edition_from_facts
 from wellspring.lake.file_pins import FilePins, check_file, hash_local_file
-from wellspring.models.releases.history import SWITCH_ACTIONS, find_live_release, list_switched_models
+from wellspring.models.releases.deployments import DEPLOYMENT_ACTIONS, find_deployment, is_changing
+from wellspring.models.releases.history import find_live_release, list_switched_models
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.records.lake import Edition
 from wellspring.records.trust import Entry
 from wellspring.trust.ledger.proved_entries import ProvedEntries
 
-STATE_ACTIONS = (*SWITCH_ACTIONS, "publish", "retire")
+STATE_ACTIONS = (*DEPLOYMENT_ACTIONS, "publish", "retire")
 EDITION_LEVELS: tuple[EditionLevel, ...] = ("landed", "built")
 _POINTER_FIX = "find out who wrote it; after a crash, the next `wellspring ingest` or `transform` completes the switch"
 
@@ -96,6 +97,13 @@ def _check_release_pointers(state: StoredState) -> Iterator[StateProblem]:
                 f"the pointer live/{model} names {pointer[:12]!a}, and the last switch in the log made "
                 f"{live.release or 'no release'} live",
                 _POINTER_FIX,
+            )
+        deployed, challenger = find_deployment(state.log, model), state.releases.challenger_id(model)
+        if challenger != deployed.challenger and not is_changing(state.log, model):
+            yield StateProblem(
+                f"the file challengers/{model} names {challenger[:12]!a}, and the log names "
+                f"{deployed.challenger or 'no release'} as the challenger",
+                "run the next `wellspring release` act of the model: it writes the file again",
             )
         if live.release:
             try:

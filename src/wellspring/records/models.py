@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from wellspring.records.decisions import DecisionRule
+from wellspring.records.deployments import DeploymentRole
 from wellspring.records.record import Digest, Frozen, Instant, Record
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
@@ -168,7 +169,7 @@ class Prediction(Frozen):
     score: binary: the calibrated probability of the second label; multiclass: that of the decision; regression: the
     value. decision: a label, or '' for a rule that decides nothing. threshold: if the rule has one. interval: of a
     regression. probabilities: of the most likely classes, the first first. A field that does not apply is left out.
-    request_digest: SHA-256 of the canonical JSON of the requested tokens by key column.
+    request_digest: SHA-256 of the canonical JSON of the requested tokens by key column. role: of the release.
     as_of: instant up to which data is included; age_seconds: time since then.
     """
 
@@ -176,6 +177,7 @@ class Prediction(Frozen):
     model: str
     request_digest: Digest
     release: str
+    role: DeploymentRole
     edition: str
     score: float
     threshold: str | None = None

@@ -10,6 +10,8 @@ NoteKind = Literal[
     "proposal",
     "release",
     "rollback",
+    "deployment",
+    "undeployment",
     "acknowledgement",
     "withdrawal",
     "rejudgement",

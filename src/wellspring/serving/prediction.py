@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from wellspring.data.features.freshness import freshness_state
 from wellspring.errors import NotFound, Refused, suggest_name
-from wellspring.models.releases.promotion import build_release_ref
+from wellspring.models.releases.release_context import build_release_ref
 from wellspring.models.tasks.port import DecodedOutput
 from wellspring.records.decisions import DecisionRule, ThresholdRule, ValueRule
 from wellspring.records.features import FeatureRow, FeatureViewSpec
@@ -21,7 +21,7 @@ from wellspring.records.record import Digest, format_instant
 from wellspring.records.tokens import token_domain
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
-from wellspring.serving.release_cache import LoadedRelease, TokenDomains, require_token_domains
+from wellspring.serving.loaded_release import AnsweringRelease, TokenDomains, require_token_domains
 from wellspring.serving.scorer import ScoredRow
 from wellspring_verify import answer_signature, canonical
 
@@ -37,6 +37,23 @@ class FeatureContext(NamedTuple):
     as_of: datetime
     freshness: FreshnessState
     age_seconds: int
+
+
+class PredictionResult(NamedTuple):
+    """A signed prediction and the id of its ledger entry (`api:SEQUENCE`)."""
+
+    prediction: Prediction
+    ledger_entry: str
+
+
+class FeatureLookup(NamedTuple):
+    """The current features of one entity in one view, and the id of the ledger entry of this read."""
+
+    view: str
+    values: Mapping[str, JsonValue]
+    known_since: datetime
+    context: FeatureContext
+    ledger_entry: str
 
 
 def lookup_keys(
@@ -112,20 +129,22 @@ def mark_last_good(context: FeatureContext, published_at: Mapping[str, datetime]
 
 
 def build_prediction(
-    served: LoadedRelease,
+    answering: AnsweringRelease,
     scored_row: ScoredRow,
     context: FeatureContext,
     *,
     prediction_id: str,
-    entity_keys: Mapping[str, str],
+    request_digest: Digest,
     answered_at: datetime,
 ) -> Prediction:
-    """Build an unsigned prediction. entity_keys: the tokens of the request by key column."""
+    """Build an unsigned prediction. request_digest: of the tokens of the request (`compute_request_digest`)."""
+    served = answering.served
     return Prediction(
         id=prediction_id,
         model=served.release.model,
-        request_digest=compute_request_digest(entity_keys),
+        request_digest=request_digest,
         release=served.release.id,
+        role=answering.role,
         edition=context.edition.id,
         score=scored_row.score,
         threshold=_threshold_text(served.release.decision_rule),
@@ -166,7 +185,7 @@ def build_ledger_record(
     prediction: Prediction,
     output: DecodedOutput,
     signed_text: bytes,
-    served: LoadedRelease,
+    answering: AnsweringRelease,
     context: FeatureContext,
     *,
     key_id: str,
@@ -177,6 +196,7 @@ def build_ledger_record(
 
     output: of the model, from which the prediction was built.
     """
+    served = answering.served
     return LedgerRecord(
         prediction.subject,
         inputs=(
@@ -188,6 +208,7 @@ def build_ledger_record(
         outputs=(Ref(name=f"answer:{prediction.id}", digest=hashlib.sha256(signed_text).hexdigest()),),
         facts={
             "model": prediction.model,
+            "role": prediction.role,
             "request_digest": prediction.request_digest,
             **encode_output_facts(output),
             "decision": prediction.decision,
@@ -201,6 +222,7 @@ def build_ledger_record(
                 if row is not None and row.edition != context.edition.id
             },
             **({"superseded_by": served.superseded_by} if served.superseded_by else {}),
+            **({"missing_challenger": answering.missing_challenger} if answering.missing_challenger else {}),
         },
     )
 

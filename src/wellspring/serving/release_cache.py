@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -17,18 +17,16 @@ from wellspring.errors import (
     WellspringError,
     suggest_name,
 )
-from wellspring.models.releases.history import SWITCH_ACTIONS, find_live_release, list_switched_models
-from wellspring.models.releases.promotion import build_release_ref
+from wellspring.models.releases.deployments import DEPLOYMENT_ACTIONS, find_deployment
+from wellspring.models.releases.history import find_live_release, list_switched_models
+from wellspring.models.releases.release_context import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.plugins import guard_plugin_code
 from wellspring.records.clock import Clock
-from wellspring.records.contracts import DataContract
-from wellspring.records.features import FeatureViews, FeatureViewSpec
+from wellspring.records.deployments import Deployment
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
-from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
-from wellspring.serving.scorer import Scorer
+from wellspring.serving.loaded_release import LoadedDeployment, LoadedRelease
 from wellspring.trust.approvals import LedgerEntries, find_approval
 
 RETRY_AFTER = timedelta(seconds=2)
@@ -37,86 +35,11 @@ CHECK_AFTER = timedelta(seconds=5)
 """Time after which pointer and log are compared again although the pointer has not changed."""
 SWITCH_TIME, SWITCH_PAUSE = timedelta(seconds=5), timedelta(milliseconds=200)
 """Time in which the log may follow a pointer that has changed, and the pause between two comparisons in that time."""
-PROVED_ACTIONS = (*SWITCH_ACTIONS, "propose", "approve", "enroll")
+PROVED_ACTIONS = (*DEPLOYMENT_ACTIONS, "propose", "approve", "enroll")
 """Actions of the entries that decide what may answer."""
 _RETRIED_ERRORS = (Unavailable, ProjectError)
 """Errors that can be corrected without a new release."""
 _RELEASE_ID = re.compile(r"[0-9a-f]{12}")
-TokenDomains = Mapping[str, frozenset[str]]
-"""Token domains by key column: those that the contracts declare for columns of that name."""
-
-
-class LoadedRelease(NamedTuple):
-    """A release in memory. views: all view definitions that the release was approved with.
-
-    superseded_by: the live release (`release:ID`) that could not be loaded, or ''. Each ledger record repeats it, so
-    that the verifier accepts a prediction of the previous release.
-    """
-
-    release: Release
-    scorer: Scorer
-    views: FeatureViews
-    token_domains: TokenDomains
-    superseded_by: str = ""
-
-    @property
-    def views_used(self) -> tuple[FeatureViewSpec, ...]:
-        """Return the views that the model reads, sorted by name."""
-        views = [self.views.find_view(name) for name in sorted(self.scorer.spec.keys)]
-        return tuple(view for view in views if view is not None)
-
-
-def load_release(
-    release: Release,
-    *,
-    scorer: Callable[[Release], Scorer],
-    views: Callable[[Digest], FeatureViews],
-    token_domains: Callable[[], TokenDomains],
-) -> LoadedRelease:
-    """Load a release, and check it against its views and the contracts.
-
-    A promotion runs the same checks, so that a release which cannot be served never becomes live. scorer, views and
-    token_domains are loaders. Raises CorruptedError, ProjectError for a key column without a token domain, and the
-    errors of the three loaders.
-    """
-    served = LoadedRelease(release, scorer(release), views(release.views), token_domains())
-    for feature_input in served.scorer.spec.features:
-        view = served.views.find_view(feature_input.view)
-        feature = view.find_feature(feature_input.name) if view is not None else None
-        if view is None or feature is None or feature.type != feature_input.type:
-            raise CorruptedError(
-                f"{release.subject} uses the feature {feature_input.name}, which its views do not define",
-                fix="do not serve this release",
-            )
-        if served.scorer.spec.keys.get(view.name) != view.keys:
-            raise CorruptedError(
-                f"{release.subject} and its views define different keys for {view.name}",
-                fix="do not serve this release",
-            )
-    for view in served.views_used:
-        require_token_domains(view, served.token_domains)
-    # Score once, so that everything is in memory before the first request.
-    with guard_plugin_code(f"{release.subject} cannot score an empty row", fix="do not serve this release"):
-        served.scorer.score({})
-    return served
-
-
-def collect_token_domains(contracts: Iterable[DataContract]) -> TokenDomains:
-    """Collect the token domains that the contracts declare, by column name."""
-    domains_by_column: dict[str, set[str]] = {}
-    for column in (column for contract in contracts for column in contract.columns if column.domain):
-        domains_by_column.setdefault(column.name, set()).add(str(column.domain))
-    return {name: frozenset(domains) for name, domains in domains_by_column.items()}
-
-
-def require_token_domains(view: FeatureViewSpec, token_domains: TokenDomains) -> None:
-    """Raise ProjectError for a key column without a token domain, because any token would be accepted for it."""
-    for column in view.keys:
-        if not token_domains.get(column):
-            raise ProjectError(
-                f"the key {column} of {view.name} has no token domain: no contract has a token column of that name",
-                fix="use the contract's column name in the dbt models and in the views",
-            )
 
 
 class ProvedLog(LedgerEntries, Protocol):
@@ -128,18 +51,29 @@ class ProvedLog(LedgerEntries, Protocol):
 
 
 class _CacheEntry(NamedTuple):
-    """pointer_version: the last checked version of the live pointer. error: why the live release is not the loaded one.
+    """pointer_version: the last checked version of the live pointer and the challenger's file. error: why the live
+    release is not the loaded one.
 
     check_at: when pointer and log are compared again. parted_since: since when the pointer names another release than
     the log, of which no switch is recorded. failed: the release that could not be loaded.
     """
 
-    pointer_version: tuple[int, int] | None
+    pointer_version: tuple[int, ...] | None
     served: LoadedRelease | None
     check_at: datetime
     error: WellspringError | None = None
     parted_since: datetime | None = None
     failed: str = ""
+    challenger: _Challenger | None = None
+    loaded: LoadedDeployment | None = None
+
+
+class _Challenger(NamedTuple):
+    """The challenger of a model, as the log names it. served: None if it could not be loaded, for the error."""
+
+    deployment: Deployment
+    served: LoadedRelease | None
+    error: WellspringError | None
 
 
 class ReleaseCache:
@@ -173,30 +107,35 @@ class ReleaseCache:
     @property
     def load_errors(self) -> dict[str, WellspringError]:
         """Return, by model, the error that prevents the live release from being served."""
-        return {model: entry.error for model, entry in self._entries.items() if entry.error is not None}
+        errors = {model: entry.error for model, entry in self._entries.items() if entry.error is not None}
+        for model, entry in self._entries.items():
+            if entry.challenger is not None and entry.challenger.error is not None:
+                errors.setdefault(f"{model} (challenger)", entry.challenger.error)
+        return errors
 
     @property
-    def loaded(self) -> dict[str, LoadedRelease]:
+    def loaded(self) -> dict[str, LoadedDeployment]:
         """Return the loaded releases by model."""
-        return {model: entry.served for model, entry in self._entries.items() if entry.served is not None}
+        loaded = {model: entry.loaded for model, entry in self._entries.items()}
+        return {model: deployment for model, deployment in loaded.items() if deployment is not None}
 
-    def peek(self, model: str) -> LoadedRelease | None:
-        """Return the loaded release if the live pointer is unchanged; None means that `get` must compare or load."""
+    def peek(self, model: str) -> LoadedDeployment | None:
+        """Return the loaded releases if the live pointer is unchanged; None means that `get` must compare or load."""
         entry = self._entries.get(model)
         if entry is None or entry.served is None or entry.pointer_version != self.release_store.live_version(model):
             return None
-        return None if self._clock.now() >= entry.check_at else entry.served
+        return None if self._clock.now() >= entry.check_at else entry.loaded
 
-    def get(self, model: str) -> LoadedRelease:
-        """Return the release that serves a model; load it first if a switch has made another one live.
+    def get(self, model: str) -> LoadedDeployment:
+        """Return the releases that serve a model; load them first if a change has made others answer.
 
         Raises NotFound with the nearest name for a model without a live release, CorruptedError when pointer and log
         part, and the load error if no release of the model could be loaded.
         """
         with self._lock:
-            served = self.peek(model)
-            if served is not None:
-                return served
+            loaded = self.peek(model)
+            if loaded is not None:
+                return loaded
             pointer_version = self.release_store.live_version(model)
             entry = self._entries.get(model)
             if pointer_version is None and (entry is None or entry.pointer_version is None):
@@ -204,18 +143,18 @@ class ReleaseCache:
                     "no such model is served", fix=suggest_name(model, list(self.release_store.live_models()))
                 )
             if entry is None or entry.pointer_version != pointer_version or self._clock.now() >= entry.check_at:
-                entry = self._entries[model] = self._check_entry(model, pointer_version, entry)
-            if entry.served is None:
+                entry = self._entries[model] = self._check_model(model, pointer_version, entry)
+            if entry.loaded is None:
                 assert entry.error is not None
                 raise entry.error
-            return entry.served
+            return entry.loaded
 
     def check_all(self) -> None:
         """Compare pointer and log of each model that either of them names; `load_errors` has what was found."""
         for model in {*self.release_store.live_models(), *self._list_switched()}:
             with self._lock:
                 entry = self._entries.get(model)
-                self._entries[model] = self._check_entry(model, self.release_store.live_version(model), entry)
+                self._entries[model] = self._check_model(model, self.release_store.live_version(model), entry)
 
     def _list_switched(self) -> list[str]:
         with self._lock:
@@ -226,8 +165,37 @@ class ReleaseCache:
                 return []
             return list_switched_models(self._log)
 
+    def _check_model(
+        self, model: str, pointer_version: tuple[int, ...] | None, entry: _CacheEntry | None
+    ) -> _CacheEntry:
+        """Check the stable release of a model, then its challenger, which the log alone names."""
+        checked = self._check_entry(model, pointer_version, entry)
+        challenger = self._check_challenger(model, checked, entry.challenger if entry is not None else None)
+        return checked._replace(challenger=challenger, loaded=_combine(checked.served, challenger))
+
+    def _check_challenger(self, model: str, checked: _CacheEntry, previous: _Challenger | None) -> _Challenger | None:
+        """Return the challenger that stands beside the loaded release; load it unless it is loaded."""
+        if checked.served is None or checked.error is not None:
+            return None
+        deployment = find_deployment(self._log, model)
+        # It was compared with this stable release, and with no other.
+        if not deployment.challenger or deployment.stable != checked.served.release.id:
+            return None
+        if previous is not None and previous.deployment.challenger == deployment.challenger:
+            if previous.served is not None or not isinstance(previous.error, _RETRIED_ERRORS):
+                return previous._replace(deployment=deployment)
+        return self._load_challenger(deployment)
+
+    def _load_challenger(self, deployment: Deployment) -> _Challenger:
+        try:
+            release = self.release_store.get(deployment.challenger)
+            served = self._load_recorded(release)
+        except WellspringError as exc:
+            return _Challenger(deployment, None, exc)
+        return _Challenger(deployment, served, None)
+
     def _check_entry(
-        self, model: str, pointer_version: tuple[int, int] | None, entry: _CacheEntry | None
+        self, model: str, pointer_version: tuple[int, ...] | None, entry: _CacheEntry | None
     ) -> _CacheEntry:
         """Compare pointer and log, and load the release that the log says is live, unless it is loaded."""
         now = self._clock.now()
@@ -274,17 +242,12 @@ class ReleaseCache:
             return error
 
     def _load_entry(
-        self, pointer_version: tuple[int, int] | None, previous: LoadedRelease | None, live_id: str, check_at: datetime
+        self, pointer_version: tuple[int, ...] | None, previous: LoadedRelease | None, live_id: str, check_at: datetime
     ) -> _CacheEntry:
         try:
             if not live_id:
                 raise NotFound("the model has no live release", fix="approve a release")
-            release = self.release_store.get(live_id)
-            with self._step(
-                "serve", release.subject, inputs=[build_release_ref(release)], facts={"model": release.model}
-            ) as act:
-                act.add_inputs(Ref(name=f"artifact:{release.model}", digest=release.artifact))
-                served = self._load_approved(release)
+            served = self._load_recorded(self.release_store.get(live_id))
         except WellspringError as exc:
             if isinstance(exc, _RETRIED_ERRORS):
                 check_at = self._clock.now() + RETRY_AFTER
@@ -292,6 +255,14 @@ class ReleaseCache:
                 pointer_version, _keep_previous(previous, live_id), check_at, exc, failed=live_id or "none"
             )
         return _CacheEntry(pointer_version, served, check_at)
+
+    def _load_recorded(self, release: Release) -> LoadedRelease:
+        """Load a release, and record it."""
+        with self._step(
+            "serve", release.subject, inputs=[build_release_ref(release)], facts={"model": release.model}
+        ) as act:
+            act.add_inputs(Ref(name=f"artifact:{release.model}", digest=release.artifact))
+            return self._load_approved(release)
 
     def _load_approved(self, release: Release) -> LoadedRelease:
         """Load a release. Raises Refused if the ledger holds no approval by a second person."""
@@ -304,6 +275,14 @@ class ReleaseCache:
                 fix="do not serve this release",
             )
         return self._load_release(release)
+
+
+def _combine(served: LoadedRelease | None, challenger: _Challenger | None) -> LoadedDeployment | None:
+    if served is None:
+        return None
+    if challenger is None:
+        return LoadedDeployment(served, Deployment(model=served.release.model, stable=served.release.id))
+    return LoadedDeployment(served, challenger.deployment, challenger.served)
 
 
 def _keep_previous(served: LoadedRelease | None, live_id: str) -> LoadedRelease | None:

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from wellspring.data.features import point_in_time
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake.lake import Lake
-from wellspring.models.releases.promotion import build_release_ref
+from wellspring.models.releases.release_context import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.query.port import QueryEngine
 from wellspring.records.features import FeatureRow, FeatureViews

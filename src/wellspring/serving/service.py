@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from pydantic import JsonValue
 
@@ -22,25 +22,28 @@ from wellspring.errors import NotFound, Refused, WellspringError, suggest_name
 from wellspring.lake import editions
 from wellspring.records.clock import Clock
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
-from wellspring.records.models import Prediction
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref
+from wellspring.serving.loaded_release import AnsweringRelease, LoadedDeployment, TokenDomains
 from wellspring.serving.online_features import OnlineFeatures
 from wellspring.serving.policy_reloader import PolicyReloader
 from wellspring.serving.prediction import (
     FeatureContext,
+    FeatureLookup,
     LedgerRecord,
+    PredictionResult,
     RowsByView,
     build_feature_context,
     build_ledger_record,
     build_prediction,
     build_rejection,
     build_row_reference,
+    compute_request_digest,
     lookup_keys,
     mark_last_good,
 )
-from wellspring.serving.release_cache import LoadedRelease, ReleaseCache, TokenDomains
+from wellspring.serving.release_cache import ReleaseCache
 from wellspring.stores.online.port import LiveMarker, OnlineReader
 from wellspring.trust import policy
 from wellspring.trust.answer_signing import AnswerSigner
@@ -74,23 +77,6 @@ class ServiceDependencies:
     clock: Clock
 
 
-class PredictionResult(NamedTuple):
-    """A signed prediction and the id of its ledger entry (`api:SEQUENCE`)."""
-
-    prediction: Prediction
-    ledger_entry: str
-
-
-class FeatureLookup(NamedTuple):
-    """The current features of one entity in one view, and the id of the ledger entry of this read."""
-
-    view: str
-    values: Mapping[str, JsonValue]
-    known_since: datetime
-    context: FeatureContext
-    ledger_entry: str
-
-
 class PredictionService:
     """Serve predictions and features in one process. Await all methods on the same event loop."""
 
@@ -112,7 +98,7 @@ class PredictionService:
         await self._run_in_thread(self._dependencies.answer_signer.current_key)
         for model in self._dependencies.release_cache.release_store.live_models():
             try:
-                await self._get_release(model)
+                await self._get_deployment(model)
             except WellspringError:
                 # The error is in `load_errors` and in the ledger; the process serves the other models.
                 continue
@@ -134,8 +120,11 @@ class PredictionService:
         Raises NotFound, Refused, Unavailable and CorruptedError; no error repeats a value of the request.
         """
         started_at = time.perf_counter()
-        served = await self._get_release(model)
+        deployed = await self._get_deployment(model)
         policies = self._authorize(principal, "predict", PolicyResource(f"model:{model}"))
+        request_digest = compute_request_digest(entity_keys)
+        answering = deployed.choose_release(request_digest)
+        served = answering.served
         views = served.views_used
         try:
             row_keys = lookup_keys(views, entity_keys, served.token_domains)
@@ -143,10 +132,10 @@ class PredictionService:
             rows_by_view = {view.name: row for view, row in zip(views, rows, strict=True)}
             return await self._run_in_thread(
                 self._score_and_sign,
-                served,
+                answering,
                 live,
                 rows_by_view,
-                entity_keys,
+                request_digest,
                 include_reasons,
                 principal,
                 policies,
@@ -187,7 +176,8 @@ class PredictionService:
 
     async def describe_model(self, model: str, *, principal: Principal) -> dict[str, JsonValue]:
         """Describe a model: required keys, live release, and age of its features."""
-        served = await self._get_release(model)
+        deployed = await self._get_deployment(model)
+        served, deployment = deployed.stable, deployed.deployment
         self._authorize(principal, "predict", PolicyResource(f"model:{model}"))
         live, _ = await self._online.read_rows(served.views, [])
         freshness, age_seconds = freshness_state(
@@ -200,6 +190,8 @@ class PredictionService:
         return {
             "model": model,
             "release": served.release.id,
+            "challenger": deployment.challenger or None,
+            "challenger_share": deployment.share or None,
             "trained_on": served.release.edition,
             "edition": live.edition,
             "keys": list(served.scorer.keys),
@@ -219,7 +211,12 @@ class PredictionService:
         load_errors = {model: error.what for model, error in release_cache.load_errors.items()}
         return {
             "status": "degraded" if load_errors or policy_reloader.last_error else "ok",
-            "models": {model: served.release.id for model, served in release_cache.loaded.items()},
+            "models": {model: loaded.stable.release.id for model, loaded in release_cache.loaded.items()},
+            "challengers": {
+                model: loaded.challenger.release.id
+                for model, loaded in release_cache.loaded.items()
+                if loaded.challenger is not None
+            },
             "load_errors": {**load_errors},
             "policies": {
                 "digest": policy_reloader.current().digest,
@@ -229,31 +226,36 @@ class PredictionService:
 
     def _score_and_sign(
         self,
-        served: LoadedRelease,
+        answering: AnsweringRelease,
         live: LiveMarker,
         rows: RowsByView,
-        entity_keys: Mapping[str, str],
+        request_digest: Digest,
         include_reasons: bool,
         principal: Principal,
         policies: PolicySet,
         started_at: float,
     ) -> PredictionResult:
         """Score, append to the journal, then sign. Runs in the thread pool."""
-        dependencies = self._dependencies
+        dependencies, served = self._dependencies, answering.served
         answered_at = dependencies.clock.now()
         context = self._build_context(live, rows, served.views_used, answered_at)
         self._authorize_stale(context, principal, "predict", PolicyResource(f"model:{served.release.model}"), policies)
         scored_row = served.scorer.score(rows, include_reasons=include_reasons)
         signing_key = dependencies.answer_signer.current_key()
         prediction = build_prediction(
-            served, scored_row, context, prediction_id=token_hex(10), entity_keys=entity_keys, answered_at=answered_at
+            answering,
+            scored_row,
+            context,
+            prediction_id=token_hex(10),
+            request_digest=request_digest,
+            answered_at=answered_at,
         )
         signed_text = answer_signature.signed_text(prediction.model_dump(mode="json"))
         record = build_ledger_record(
             prediction,
             scored_row.output,
             signed_text,
-            served,
+            answering,
             context,
             key_id=signing_key.key_id,
             principal=principal.name,
@@ -375,7 +377,7 @@ class PredictionService:
             self._token_domains[views.digest] = await self._run_in_thread(self._dependencies.load_token_domains)
         return self._token_domains[views.digest]
 
-    async def _get_release(self, model: str) -> LoadedRelease:
+    async def _get_deployment(self, model: str) -> LoadedDeployment:
         return self._dependencies.release_cache.peek(model) or await self._run_in_thread(
             self._dependencies.release_cache.get, model
         )

@@ -50,8 +50,8 @@ action transform, replay_rows, replay_predictions, record_outcomes, retain, draf
   principal: [User, Service], resource: [Project], context: {}
 };
 action read_features appliesTo { principal: [User, Service], resource: [View], context: { freshness?: String } };
-action propose, approve appliesTo { principal: [User], resource: [Release], context: {} };
-action rollback appliesTo { principal: [User], resource: [Model], context: {} };
+action propose, approve, deploy appliesTo { principal: [User], resource: [Release], context: {} };
+action rollback, undeploy appliesTo { principal: [User], resource: [Model], context: {} };
 action acknowledge appliesTo { principal: [User], resource: [Finding], context: {} };
 action withdraw, rejudge, discard appliesTo { principal: [User], resource: [Drop], context: {} };
 action hold, lift_hold appliesTo { principal: [User], resource: [Project], context: {} };

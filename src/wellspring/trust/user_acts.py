@@ -30,6 +30,16 @@ def build_rollback_act(model: str) -> UserAct:
     return UserAct("rollback", PolicyResource(f"model:{model}"))
 
 
+def build_deployment_act(model: str, release_id: str) -> UserAct:
+    """Build the act of the deployment of an approved release as the challenger of its model."""
+    return UserAct("deploy", PolicyResource(f"release:{release_id}", model=model, kind="model"))
+
+
+def build_undeployment_act(model: str) -> UserAct:
+    """Build the act of ending the role of a model's challenger."""
+    return UserAct("undeploy", PolicyResource(f"model:{model}"))
+
+
 def build_acknowledgement_act(finding_id: str, source: str) -> UserAct:
     """Build the act of an acknowledgement of a finding about a file of a source."""
     return UserAct("acknowledge", PolicyResource(f"finding:{finding_id}", source=source))

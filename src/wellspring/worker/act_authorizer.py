@@ -24,10 +24,12 @@ from wellspring.trust.user_acts import (
     UserAct,
     authorize_act,
     build_acknowledgement_act,
+    build_deployment_act,
     build_drop_act,
     build_hold_act,
     build_proposal_act,
     build_rollback_act,
+    build_undeployment_act,
 )
 from wellspring.trust.user_notes import NoteAuthor
 from wellspring.worker.job_kinds import find_change, find_job_kind, find_model
@@ -95,4 +97,12 @@ class ActAuthorizer:
         model = find_model(project, job.kind, job.subject)
         author.require_lines(model, *lines[1:])
         # The execution checks that the candidate's release, or the live one, is the one that the author signed.
-        return build_proposal_act(model, lines[1]) if job.kind == "propose" else build_rollback_act(model)
+        match job.kind:
+            case "propose":
+                return build_proposal_act(model, lines[1])
+            case "deploy":
+                return build_deployment_act(model, job.subject)
+            case "undeploy":
+                return build_undeployment_act(model)
+            case _:
+                return build_rollback_act(model)

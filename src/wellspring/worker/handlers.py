@@ -148,6 +148,7 @@ def _handle_approve(request: JobRequest) -> JsonValue:
             open_models(platform),
             request.subject,
             note=user_notes.parse_note(request.params.get("note"), "release"),
+            makes_live=not request.params.get("challenger"),
         )
         return {"release": release.model_dump(mode="json"), "user": user}
 
@@ -168,6 +169,28 @@ def _handle_approve_change(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         note = user_notes.parse_note(request.params.get("note"), "release")
         return encode_change(workflows.approve_change(platform, request.subject, note=note))
+
+
+def _handle_deploy(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        deployment, user = workflows.deploy_release(
+            platform,
+            open_models(platform),
+            request.subject,
+            note=user_notes.parse_note(request.params.get("note"), "deployment"),
+        )
+        return {"deployment": deployment.model_dump(mode="json"), "user": user}
+
+
+def _handle_undeploy(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        deployment, user = workflows.undeploy_release(
+            platform,
+            open_models(platform),
+            request.subject,
+            note=user_notes.parse_note(request.params.get("note"), "undeployment"),
+        )
+        return {"deployment": deployment.model_dump(mode="json"), "user": user}
 
 
 def _handle_rollback(request: JobRequest) -> JsonValue:
@@ -225,6 +248,8 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "reproduce": _handle_reproduce,
     "propose": _handle_propose,
     "approve": _handle_approve,
+    "deploy": _handle_deploy,
+    "undeploy": _handle_undeploy,
     "rollback": _handle_rollback,
     "draft-change": _handle_draft_change,
     "propose-change": _handle_propose_change,

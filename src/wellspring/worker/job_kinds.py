@@ -108,7 +108,11 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "record-outcomes": JobKind("record_outcomes", _name_project, _write_recorded_tables),
         "prove": JobKind("prove", _name_project, _write_pack),
         "propose": JobKind("propose", _name_project, partial(_write_release, "propose"), "proposal"),
-        "approve": JobKind("approve", _name_project, partial(_write_release, "approve"), "release"),
+        "approve": JobKind(
+            "approve", _name_project, partial(_write_release, "approve"), "release", frozenset({"challenger"})
+        ),
+        "deploy": JobKind("deploy", _name_project, partial(_write_release, "deploy"), "deployment"),
+        "undeploy": JobKind("undeploy", _name_project, partial(_write_release, "undeploy"), "undeployment"),
         "rollback": JobKind("rollback", _name_project, partial(_write_release, "rollback"), "rollback"),
         "draft-change": JobKind("draft_change", _name_project, _write_changes),
         "propose-change": JobKind("propose", _name_project, _write_changes, "proposal"),
@@ -147,11 +151,13 @@ def find_change(project: Project, change_id: str) -> ChangeRelease:
 
 
 def find_model(project: Project, kind: str, subject: str) -> str:
-    """Return the model of a proposal, an approval or a rollback. Raises NotFound with the nearest id."""
-    if kind == "rollback":
+    """Return the model of an act on a candidate, a release or a model. Raises NotFound with the nearest id."""
+    if kind in {"rollback", "undeploy"}:
         return subject
     store = ReleaseStore(project.models_dir)
-    return store.get(subject).model if kind == "approve" else read_candidate(subject, paths=store.paths).model
+    return (
+        store.get(subject).model if kind in {"approve", "deploy"} else read_candidate(subject, paths=store.paths).model
+    )
 
 
 def build_policy_resource(project: Project, kind: str, subject: str) -> PolicyResource:

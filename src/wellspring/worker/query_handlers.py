@@ -16,6 +16,7 @@ from wellspring.bootstrap import ReadPorts, open_ledger_reader, open_model_store
 from wellspring.bootstrap.job_ports import open_read_ports, open_row_checker
 from wellspring.data.features.views import list_saved_views
 from wellspring.errors import ProjectError, Unavailable
+from wellspring.models.releases.deployments import find_deployment
 from wellspring.project import Project
 from wellspring.records.ingestion import RowAccount
 from wellspring.runtime.process import Credential
@@ -156,6 +157,11 @@ def _handle_history(request: QueryRequest) -> JsonValue:
     return [{**period._asdict(), "proposed_by": ", ".join(period.proposed_by)} for period in periods]
 
 
+def _handle_deployment(request: QueryRequest) -> JsonValue:
+    index = open_ledger_reader(request.project).index
+    return find_deployment(index, request.subject).model_dump(mode="json")
+
+
 def _handle_enrolled(request: QueryRequest) -> JsonValue:
     """List the enrolled users; with the servers running, include the latest enrollments."""
     with open_read_ports(request.project, request.credential) as ports:
@@ -232,6 +238,7 @@ QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {
     "outcomes": _handle_outcomes,
     "enrolled": _handle_enrolled,
     "history": _handle_history,
+    "deployment": _handle_deployment,
     "latest-keys": _handle_latest_keys,
     "label-values": _handle_label_values,
     "online-rows": _handle_online_rows,

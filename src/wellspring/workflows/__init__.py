@@ -11,6 +11,7 @@ transform    the newest landed edition -> dbt, leakage audit -> one built editio
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
 changes      policies, dbt code, contracts on disk -> drafted in words, proposed and approved as a model is -> live
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
+deploy, undeploy   an approved release -> answers a share of the requests beside the live one, or no longer
 predict      served by the API (api/app.py, serving/service.py); each prediction is journalled before it is sent
 replay       predictions -> their rows from the lake -> features and score recomputed, equal bit by bit
 outcomes     the predictions in the log, and labels that became known later -> the tables `prediction`, `outcome`
@@ -27,6 +28,8 @@ from wellspring.workflows.change_releases import approve_change as approve_chang
 from wellspring.workflows.change_releases import draft_change as draft_change
 from wellspring.workflows.change_releases import list_changes as list_changes
 from wellspring.workflows.change_releases import propose_change as propose_change
+from wellspring.workflows.deployments import deploy_release as deploy_release
+from wellspring.workflows.deployments import undeploy_release as undeploy_release
 from wellspring.workflows.drops import DropSummary as DropSummary
 from wellspring.workflows.drops import describe_drop as describe_drop
 from wellspring.workflows.drops import discard_quarantined as discard_quarantined

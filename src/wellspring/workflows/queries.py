@@ -9,6 +9,7 @@ from wellspring.data.features.views import load_views_by_digest
 from wellspring.data.intake.drop_index import add_published
 from wellspring.errors import NotFound, suggest_name
 from wellspring.models.releases.candidates import list_candidates, read_candidate
+from wellspring.models.releases.deployments import find_deployment
 from wellspring.models.releases.history import ReleasePeriod, list_release_periods
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.releases.warm import list_warm_releases
@@ -49,7 +50,10 @@ class CandidateSummary(NamedTuple):
 
 
 class ReleaseSummary(NamedTuple):
-    """A release in a list, with the users who proposed and approved it. warm: its features are kept fresh."""
+    """A release in a list, with the users who proposed and approved it. warm: its features are kept fresh.
+
+    challenger_share: of the requests, as decimal text, that it answers as the challenger; '' for another release.
+    """
 
     model: str
     id: str
@@ -59,6 +63,7 @@ class ReleaseSummary(NamedTuple):
     live: bool
     evaluated_against_live: bool
     warm: bool = False
+    challenger_share: str = ""
 
 
 def list_row_accounts(platform: Platform | ReadPorts, *, limit: int | None = None) -> AccountSummary:
@@ -95,8 +100,13 @@ def list_release_summaries(ledger: LedgerReader) -> list[ReleaseSummary]:
     releases.sort(key=lambda release: (release.known_since, release.id))
     keep_warm = ledger.project.models.keep_warm if ledger.project.models is not None else 0
     warm = {release.id for release in list_warm_releases(ledger.index, release_store, keep_warm=keep_warm)}
+    deployments = [find_deployment(ledger.index, model) for model in {release.model for release in releases}]
+    shares = {deployment.challenger: deployment.share for deployment in deployments if deployment.challenger}
     return [
-        _summarize_release(release, release_store, ledger.index)._replace(warm=release.id in warm)
+        _summarize_release(release, release_store, ledger.index)._replace(
+            warm=release.id in warm,
+            challenger_share=shares.get(release.id, ""),
+        )
         for release in releases
     ]
 

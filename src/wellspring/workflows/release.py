@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from wellspring.data.features import views
 from wellspring.errors import Refused
-from wellspring.models.releases import candidates, history, promotion
+from wellspring.models.releases import candidates, comparison, history, promotion
+from wellspring.models.releases.release_context import build_release_ref
 from wellspring.models.spec import artifact
 from wellspring.records.models import Release
 from wellspring.records.trust import Ref
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wellspring.bootstrap import ModelPorts, Platform, ReadPorts
+    from wellspring.models.releases.release_context import ReleaseContext
     from wellspring.records.user_notes import UserNote
 
 
@@ -39,14 +41,14 @@ def draft_release(platform: Platform | ReadPorts, models: ModelPorts, candidate_
     )
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
     drafted_release = promotion.build_release(candidate, model_artifact, policies.digest)
-    promotion.require_current_comparison(drafted_release, models.releases)
+    comparison.require_current_comparison(drafted_release, models.releases)
     return drafted_release
 
 
 def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *, note: UserNote) -> Release:
     """Propose a candidate for release as the author of a note. Raises Refused, NotFound, CorruptedError."""
     candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
-    _recover_releases(platform, models.releases, candidate.model)
+    recover_releases(platform, models.releases, candidate.model)
     author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     proposed_release = draft_release(platform, models, candidate_id)
     author.require_lines(*_note_lines(proposed_release))
@@ -67,15 +69,18 @@ def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *
     return proposed_release
 
 
-def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, note: UserNote) -> tuple[Release, str]:
+def approve_release(
+    platform: Platform, models: ModelPorts, release_id: str, *, note: UserNote, makes_live: bool = True
+) -> tuple[Release, str]:
     """Approve a release as a second user, the author of a note; make it live and seal its story.
 
+    makes_live: False only approves it, so that it can be deployed as a challenger.
     Return the release and its approver. An existing approval is executed only if the release was never live, that is,
     after a crash.
     """
     executor: promotion.PromotionExecutor | None = None
     proposed_release = models.releases.release_store.get(release_id)
-    _recover_releases(platform, models.releases, proposed_release.model)
+    recover_releases(platform, models.releases, proposed_release.model)
     author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     author.require_lines(*_note_lines(proposed_release))
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
@@ -85,17 +90,17 @@ def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, 
         executor = promotion.PromotionExecutor(author.principal, policies)
     else:
         try:
-            with platform.step(
-                "check", proposed_release.subject, inputs=[promotion.build_release_ref(proposed_release)]
-            ):
+            with platform.step("check", proposed_release.subject, inputs=[build_release_ref(proposed_release)]):
                 # Refuse the approval of a release that could not become live.
-                promotion.require_current_comparison(proposed_release, models.releases)
+                comparison.require_current_comparison(proposed_release, models.releases)
             approval = approvals.record_approval(
                 proposed_release, author, platform.ledger.index, policies, step=platform.step
             )
             platform.step.crash_point("workflows.approve:approved")
         finally:
             platform.sequencer.integrate()
+    if not makes_live:
+        return proposed_release, approval.approver
     try:
         promotion.promote_release(
             proposed_release, approval.approver, models.releases, step=platform.step, executor=executor
@@ -112,7 +117,7 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note
     A note that was executed before changes nothing: the release that it restored is returned. Raises Refused if
     another release is live than the one that the note replaces.
     """
-    _recover_releases(platform, models.releases, model)
+    recover_releases(platform, models.releases, model)
     author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     executed = user_notes.find_execution(note, platform.ledger.index, "rollback")
     if executed is not None:
@@ -153,7 +158,7 @@ def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequ
     return replayer.replay_all(predictions)
 
 
-def _recover_releases(platform: Platform, release_context: promotion.ReleaseContext, model: str) -> None:
+def recover_releases(platform: Platform, release_context: ReleaseContext, model: str) -> None:
     """Complete interrupted work: the ledger, then the releases of a model."""
     platform.sequencer.integrate()
     open_intents = platform.ledger.index.list_open_intents()

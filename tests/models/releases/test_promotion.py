@@ -14,6 +14,7 @@ from tests.builders.released_model import ANYTHING, NOW, Released
 from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases import candidates
+from wellspring.models.releases.comparison import require_current_comparison
 from wellspring.models.releases.history import build_rollback_stack, list_release_periods
 from wellspring.models.releases.promotion import (
     PromotionExecutor,
@@ -21,7 +22,6 @@ from wellspring.models.releases.promotion import (
     promote_release,
     recover_releases,
     refuse_retirement,
-    require_current_comparison,
     rollback_release,
     sync_registry,
 )

@@ -14,7 +14,8 @@ from tests.builders.released_model import Released
 from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError
 from wellspring.models.releases.history import list_release_periods
-from wellspring.models.releases.promotion import build_release_ref, promote_release, recover_releases
+from wellspring.models.releases.promotion import promote_release, recover_releases
+from wellspring.models.releases.release_context import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.records.models import Release
 
@@ -34,7 +35,7 @@ def test_promotion_of_the_live_release_synchronizes_mlflow_again(project: Releas
     release = project.train()
     project.approve(release)
     project.step.die_at = "release.promote:registry-synced"
-    monkeypatch.setattr(project.mlflow, "reconcile", lambda model, live: ())
+    monkeypatch.setattr(project.mlflow, "reconcile", lambda model, live, challenger_run: ())
     with pytest.raises(Died):
         promote_release(release, "user:bo", project.project, step=project.step)
     project.step.die_at = None
@@ -51,7 +52,7 @@ def test_an_mlflow_error_never_separates_pointer_and_ledger(
     first, second = project.released(1), project.train(2)
     project.approve(second)
 
-    def fails(model: str, live: object) -> tuple[str, ...]:
+    def fails(model: str, live: object, challenger_run: str | None) -> tuple[str, ...]:
         raise error
 
     monkeypatch.setattr(project.mlflow, "reconcile", fails)

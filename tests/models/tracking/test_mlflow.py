@@ -69,18 +69,20 @@ def test_reconcile_sets_the_alias_to_the_live_release(registry: MlflowRegistry, 
     first, second = run(registry, edition, "members"), run(registry, edition, "members")
     first_version, second_version = (registry.register_version("members", item, tags={}) for item in (first, second))
     live = LiveVersion(first, "release-1", "ann")
-    assert registry.reconcile("members", live)[0] == f"production: nothing -> {first_version}"
-    assert registry.reconcile("members", live) == ()
+    assert registry.reconcile("members", live, None)[0] == f"production: nothing -> {first_version}"
+    assert registry.reconcile("members", live, None) == ()
     # Somebody moves it by hand: nothing was released, and it is moved back.
     assert registry._client is not None
     registry._client.set_registered_model_alias("members", "production", second_version)
-    assert registry.reconcile("members", live) == (f"production: {second_version} -> {first_version}",)
+    assert registry.reconcile("members", live, None) == (f"production: {second_version} -> {first_version}",)
     assert registry._client.get_model_version_by_alias("members", "production").run_id == first
     registry._client.set_model_version_tag("members", first_version, "ws.approved_by", "mallory")
-    assert registry.reconcile("members", live) == ("ws.approved_by: mallory -> ann",)
-    registry.stage_version("members", second)
+    assert registry.reconcile("members", live, None) == ("ws.approved_by: mallory -> ann",)
+    # The alias `staging` is the challenger.
+    assert registry.reconcile("members", live, second) == (f"staging: nothing -> {second_version}",)
     assert registry._client.get_model_version_by_alias("members", "staging").run_id == second
-    assert registry.reconcile("members", None) == (f"production: {first_version} -> nothing",)
+    assert registry.reconcile("members", live, None) == (f"staging: {second_version} -> nothing",)
+    assert registry.reconcile("members", None, None) == (f"production: {first_version} -> nothing",)
 
 
 def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, edition):
@@ -88,16 +90,16 @@ def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, editio
         with pytest.raises(NotFound):
             registry.get_run(unknown)
     with pytest.raises(NotFound):
-        registry.reconcile("nobody", LiveVersion("f" * 32, "r", "ann"))
+        registry.reconcile("nobody", LiveVersion("f" * 32, "r", "ann"), None)
     run(registry, edition, "claims")
     registry.register_version("claims", run(registry, edition, "claims"), tags={})
     with pytest.raises(NotFound):
-        registry.reconcile("claims", LiveVersion("f" * 32, "r", "ann"))
-    assert registry.reconcile("nobody", None) == ()
+        registry.reconcile("claims", LiveVersion("f" * 32, "r", "ann"), None)
+    assert registry.reconcile("nobody", None, None) == ()
 
 
 def test_an_unavailable_mlflow_is_reported_without_minutes_of_retries(registry: MlflowRegistry):
-    assert registry.reconcile("nobody", None) == ()
+    assert registry.reconcile("nobody", None, None) == ()
     started = time.perf_counter()
     with pytest.raises(Unavailable, match="MLflow did not begin a run"):
         # A port that nobody listens on.

@@ -7,14 +7,17 @@ One pointer per model names the live release. It moves after the intent is in th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases import history
 from wellspring.models.releases.candidates import read_candidate
+from wellspring.models.releases.comparison import LIST_FIX, RETRAIN_FIX, require_current_comparison
+from wellspring.models.releases.deployments import complete_deployment, restore_challenger_file
+from wellspring.models.releases.release_context import ReleaseContext, build_release_ref
 from wellspring.models.releases.store import ReleaseStore, check_release_digest
 from wellspring.models.spec.artifact import ModelArtifact
 from wellspring.models.tracking.mlflow import LiveVersion
@@ -22,40 +25,12 @@ from wellspring.records.lake import Edition
 from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
-from wellspring.records.trust import Entry, IndexedEntry, Ref
-from wellspring.stores.locks.port import WriteFence
-from wellspring.trust.approvals import LedgerEntries, build_approval_act, compute_release_digest, find_approval
+from wellspring.records.trust import Entry, IndexedEntry
+from wellspring.trust.approvals import build_approval_act, compute_release_digest, find_approval
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
 from wellspring.trust.user_acts import authorize_act, build_rollback_act
-
-LoadCheck = Callable[[Release], object]
-"""Load everything that a release names; raise unless every digest matches."""
-
-
-class EditionLookup(Protocol):
-    """The part of the lake that promotion needs."""
-
-    def get_edition(self, edition_id: str | None = None) -> Edition | None: ...
-
-
-class RegistryMirror(Protocol):
-    """The part of the model registry that promotion needs (`MlflowRegistry`)."""
-
-    def get_run(self, run: str) -> object: ...
-
-    def reconcile(self, model: str, live: LiveVersion | None) -> tuple[str, ...]: ...
-
-
-class ReleaseContext(NamedTuple):
-    """The stores that promotion uses. load_check: loads a release as the API does. fence: around each switch."""
-
-    release_store: ReleaseStore
-    index: LedgerEntries
-    lake: EditionLookup
-    registry: RegistryMirror
-    load_check: LoadCheck
-    fence: WriteFence
+from wellspring_verify.deployments import CHALLENGER_ACTIONS
 
 
 class PromotionExecutor(NamedTuple):
@@ -129,7 +104,7 @@ def promote_release(
             step.crash_point("release.promote:intent")
             _set_live(release, release_context)
             step.crash_point("release.promote:live-set")
-    _try_sync_registry(release.model, release_context)
+    try_sync_registry(release.model, release_context)
     step.crash_point("release.promote:registry-synced")
 
 
@@ -174,7 +149,7 @@ def rollback_release(
         step.crash_point("release.rollback:intent")
         _set_live(previous_release, release_context)
         step.crash_point("release.rollback:live-set")
-    _try_sync_registry(model, release_context)
+    try_sync_registry(model, release_context)
     return previous_release
 
 
@@ -209,7 +184,15 @@ def recover_releases(
     recovered_releases: list[Release] = []
     for open_intent in sorted(open_intents, key=lambda logged: logged.index):
         entry = open_intent.entry
-        if entry.action not in history.SWITCH_ACTIONS or entry.text("model") != model:
+        if entry.text("model") != model:
+            continue
+        if entry.action in CHALLENGER_ACTIONS:
+            with release_context.fence.fence_writes(f"release:{model}"):
+                complete_deployment(entry, release_context)
+                _complete_intent(entry, entry.id, step)
+            recovered_releases.append(release_context.release_store.get(history.get_switched_release(entry)))
+            continue
+        if entry.action not in history.SWITCH_ACTIONS:
             continue
         release = release_context.release_store.get(history.get_switched_release(entry))
         live_id = release_context.release_store.live_id(release.model)
@@ -228,8 +211,9 @@ def recover_releases(
         recovered_releases.append(release)
     if not recovered_releases:
         recovered_releases += _complete_failed_switch(model, release_context, step)
+        restore_challenger_file(model, release_context)
     if recovered_releases:
-        _try_sync_registry(model, release_context)
+        try_sync_registry(model, release_context)
     return tuple(recovered_releases)
 
 
@@ -237,6 +221,8 @@ def _set_live(release: Release, release_context: ReleaseContext) -> None:
     """Move the pointer. The fence checks again, in case the process was paused after the intent was written."""
     with release_context.fence.fence_writes(f"release:{release.model}"):
         release_context.release_store.set_live(release)
+        # The challenger was compared with the release before.
+        release_context.release_store.set_challenger(release.model, "")
 
 
 def _complete_failed_switch(model: str, release_context: ReleaseContext, step: Recorder) -> list[Release]:
@@ -263,14 +249,19 @@ def _complete_intent(entry: Entry, intent: str, step: Recorder) -> None:
 
 
 def sync_registry(model: str, release_context: ReleaseContext) -> tuple[str, ...]:
-    """Synchronize MLflow with the live release, and return what changed. Raises Unavailable."""
+    """Synchronize MLflow with the live release and the challenger, and return what changed. Raises Unavailable."""
     release = release_context.release_store.get_live(model)
     if release is None:
-        return release_context.registry.reconcile(model, None)
+        return release_context.registry.reconcile(model, None, None)
     approval = find_approval(release_context.index, release)
     approved_by = approval.approver if approval is not None else ""
+    # Not from the ledger: this change is not integrated yet.
+    challenger_id = release_context.release_store.challenger_id(model)
+    challenger_run = (
+        _training_run(release_context.release_store.get(challenger_id), release_context) if challenger_id else None
+    )
     return release_context.registry.reconcile(
-        model, LiveVersion(_training_run(release, release_context), release.id, approved_by)
+        model, LiveVersion(_training_run(release, release_context), release.id, approved_by), challenger_run
     )
 
 
@@ -283,40 +274,6 @@ def refuse_retirement(edition: Edition, release_store: ReleaseStore) -> None:
         )
 
 
-def build_release_ref(release: Release) -> Ref:
-    """Build the ledger reference of a release."""
-    return Ref(name=release.subject, digest=release.digest)
-
-
-def require_current_comparison(release: Release, release_context: ReleaseContext) -> None:
-    """Raise Refused unless a release's candidate passed the gate, compared with the model that is live now."""
-    gate_entries = release_context.index.list_entries(
-        subject=f"candidate:{release.candidate}", action="gate", phase="done"
-    )
-    entry = gate_entries[-1].entry if gate_entries else None
-    artifact_ref = Ref(name=f"artifact:{release.model}", digest=release.artifact)
-    if entry is None or entry.text("outcome") != "pass" or artifact_ref not in entry.inputs:
-        raise Refused.because(
-            release.subject,
-            "gate_not_passed",
-            f"the candidate of {release.subject} has not passed the gate",
-            fix=_LIST_FIX,
-        )
-    live_release = release_context.release_store.get_live(release.model)
-    live_candidate, compared_candidate = (
-        live_release.candidate if live_release is not None else "",
-        entry.text("live"),
-    )
-    if compared_candidate != live_candidate:
-        message = (
-            f"{release.subject} was evaluated against {compared_candidate or 'no model'}, "
-            f"but {live_candidate or 'no model'} is live now"
-        )
-        raise Refused.because(
-            release.subject, "evaluated_against_another", message, fix=_RETRAIN_FIX.format(release.model)
-        )
-
-
 def _check_promotable(
     release: Release, release_context: ReleaseContext, executor: PromotionExecutor | None, *, step: Recorder
 ) -> None:
@@ -326,13 +283,13 @@ def _check_promotable(
     approval = find_approval(release_context.index, release)
     if approval is None:
         raise Refused.because(
-            release.subject, "not_approved", f"{release.subject} is not approved by a second person", fix=_LIST_FIX
+            release.subject, "not_approved", f"{release.subject} is not approved by a second person", fix=LIST_FIX
         )
     if history.was_live(release_context.index, release.model, release.id):
         message = (
             f"{release.subject} was live before and was rolled back or replaced; its approval cannot be used again"
         )
-        raise Refused.because(release.subject, "previously_live", message, fix=_RETRAIN_FIX.format(release.model))
+        raise Refused.because(release.subject, "previously_live", message, fix=RETRAIN_FIX.format(release.model))
     if executor is not None:
         approval_act = build_approval_act(release, executor.person.name, release_context.index)
         authorize_act(executor.policies, executor.person, approval_act, step=step)
@@ -344,7 +301,7 @@ def _check_promotable(
             release.subject,
             "edition_missing",
             f"the edition of {release.subject} is missing from the lake",
-            fix=_LIST_FIX,
+            fix=LIST_FIX,
         ) from None
     release_context.load_check(release)
     # MLflow is contacted before the pointer moves, so that an unreachable MLflow stops the promotion.
@@ -370,7 +327,7 @@ def _training_run(release: Release, release_context: ReleaseContext) -> str:
     return read_candidate(release.candidate, paths=release_context.release_store.paths).run
 
 
-def _try_sync_registry(model: str, release_context: ReleaseContext) -> None:
+def try_sync_registry(model: str, release_context: ReleaseContext) -> None:
     """Synchronize MLflow after a switch; a failure must not undo the switch."""
     try:
         sync_registry(model, release_context)
@@ -379,6 +336,4 @@ def _try_sync_registry(model: str, release_context: ReleaseContext) -> None:
         return
 
 
-_LIST_FIX = "see `wellspring release list`"
-_RETRAIN_FIX = "run `wellspring train {}`: a new candidate is compared with the model that is live now"
 _POINTER_FIX = "keep all files; the pointer was changed without a ledger entry"

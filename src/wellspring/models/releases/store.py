@@ -14,7 +14,7 @@ from wellspring.stores.records import RecordKind, RecordStore
 from wellspring.trust.approvals import compute_release_digest
 from wellspring_verify import canonical
 
-_RELEASES_DIR, _LIVE_DIR = "releases", "live"
+_RELEASES_DIR, _LIVE_DIR, _CHALLENGERS_DIR = "releases", "live", "challengers"
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESTORE_FIX = "do not serve it; restore its file from a copy, and verify the ledger"
 
@@ -48,7 +48,7 @@ _RELEASE_KIND = RecordKind(
 
 
 class ReleaseStore:
-    """Releases in `releases/ID.json`, written once, and one pointer per model in `live/MODEL`."""
+    """Releases in `releases/ID.json`, written once; one pointer per model in `live/MODEL`, and `challengers/MODEL`."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = DiskBlobStore(folder)
@@ -91,19 +91,42 @@ class ReleaseStore:
         """Make a release live: point its model's pointer at it."""
         self._records.set_pointer(_live_path(release.model), release.id)
 
-    def live_version(self, model: str) -> tuple[int, int] | None:
-        """Return the inode and mtime of the pointer, without reading it; None before the first release."""
+    def challenger_id(self, model: str) -> str:
+        """Return the id in the file of a model's challenger; '' without one. The ledger decides, not this file."""
+        return self._records.read_pointer(_challenger_path(model)) or ""
+
+    def set_challenger(self, model: str, release_id: str) -> None:
+        """Write the file of a model's challenger, or remove it for ''."""
+        if release_id:
+            self._records.set_pointer(_challenger_path(model), release_id)
+        else:
+            self.paths.remove(_challenger_path(model))
+
+    def live_version(self, model: str) -> tuple[int, ...] | None:
+        """Return inode and mtime of the pointer and of the challenger's file, without reading them.
+
+        None before the first release.
+        """
         if not _MODEL_NAME.fullmatch(model):
             return None
-        try:
-            pointer_stat = os.stat(self.paths.folder / _live_path(model))
-        except FileNotFoundError:
-            return None
-        return pointer_stat.st_ino, pointer_stat.st_mtime_ns
+        live = _stat_version(self.paths.folder / _live_path(model))
+        return (*live, *_stat_version(self.paths.folder / _challenger_path(model))) if live else None
 
     def pinned_editions(self) -> frozenset[str]:
         """Return the editions of all stored releases; rollback and replay need them."""
         return frozenset(self.get(release_id).edition for release_id in self.list_ids())
+
+
+def _stat_version(path: Path) -> tuple[int, ...]:
+    try:
+        file_stat = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return file_stat.st_ino, file_stat.st_mtime_ns
+
+
+def _challenger_path(model: str) -> str:
+    return _live_path(model).replace(_LIVE_DIR, _CHALLENGERS_DIR, 1)
 
 
 def _live_path(model: str) -> str:

@@ -144,10 +144,11 @@ class MlflowRegistry:
             mlflow_run = client.get_run(run)
             return RunRecord(run, dict(mlflow_run.data.params), dict(mlflow_run.data.tags))
 
-    def reconcile(self, model: str, live: LiveVersion | None) -> tuple[str, ...]:
-        """Set the alias `production` and its tags to the live release, and return what changed.
+    def reconcile(self, model: str, live: LiveVersion | None, challenger_run: str | None) -> tuple[str, ...]:
+        """Set the aliases `production` and `staging` and the tags of the live release, and return what changed.
 
-        An alias that was moved by hand is moved back. live None: no release is live.
+        production: the live release. staging: the challenger. An alias that was moved by hand is moved back. live None:
+        no release is live. challenger_run: None without a challenger.
         """
         changed: list[str] = []
         with self._open_client("update the live version") as client:
@@ -157,16 +158,18 @@ class MlflowRegistry:
                 raise NotFound(
                     f"MLflow has no model {model!r}", fix="train the model again, or restore MLflow's database"
                 )
-            expected = None if live is None else self._find_version(client, model, live.run)
-            if live is not None and expected is None:
-                raise NotFound(f"MLflow has no version of run {live.run}", fix="restore MLflow's database")
-            current = dict(client.get_registered_model(model).aliases).get(PRODUCTION_ALIAS)
-            if str(current or "") != str(expected or ""):
-                changed.append(f"{PRODUCTION_ALIAS}: {current or 'nothing'} -> {expected or 'nothing'}")
-                if expected is None:
-                    client.delete_registered_model_alias(model, PRODUCTION_ALIAS)
+            expected = None if live is None else self._require_version(client, model, live.run)
+            staged = None if challenger_run is None else self._require_version(client, model, challenger_run)
+            aliases = dict(client.get_registered_model(model).aliases)
+            for alias, version in ((PRODUCTION_ALIAS, expected), (STAGING_ALIAS, staged)):
+                current = aliases.get(alias)
+                if str(current or "") == str(version or ""):
+                    continue
+                changed.append(f"{alias}: {current or 'nothing'} -> {version or 'nothing'}")
+                if version is None:
+                    client.delete_registered_model_alias(model, alias)
                 else:
-                    client.set_registered_model_alias(model, PRODUCTION_ALIAS, str(expected))
+                    client.set_registered_model_alias(model, alias, version)
             expected_tags = {} if live is None else {RELEASE_TAG: live.release, APPROVED_BY_TAG: live.approved_by}
             if expected is not None:
                 tags = client.get_model_version(model, str(expected)).tags
@@ -176,16 +179,6 @@ class MlflowRegistry:
                         client.set_model_version_tag(model, str(expected), name, value)
         return tuple(changed)
 
-    def stage_version(self, model: str, run: str) -> None:
-        """Point the alias `staging` at a run's version, which is proposed and not live."""
-        with self._open_client(
-            "update the proposed version", not_found_message=f"MLflow has no version of run {run}"
-        ) as client:
-            version = self._find_version(client, model, run)
-            if version is None:
-                raise NotFound(f"MLflow has no version of run {run}", fix="train the model again")
-            client.set_registered_model_alias(model, STAGING_ALIAS, version)
-
     @staticmethod
     def _has_model(client: MlflowClient, model: str) -> bool:
         return bool(client.search_registered_models(f"name = '{model}'", max_results=1))
@@ -194,6 +187,13 @@ class MlflowRegistry:
     def _find_version(client: MlflowClient, model: str, run: str) -> str | None:
         versions = client.search_model_versions(f"name = '{model}' and run_id = '{run}'", max_results=1)
         return str(versions[0].version) if versions else None
+
+    @classmethod
+    def _require_version(cls, client: MlflowClient, model: str, run: str) -> str:
+        version = cls._find_version(client, model, run)
+        if version is None:
+            raise NotFound(f"MLflow has no version of run {run}", fix="restore MLflow's database")
+        return version
 
     @contextmanager
     def _open_client(self, operation: str, *, not_found_message: str = "") -> Generator[MlflowClient]:
