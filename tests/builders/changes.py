@@ -11,7 +11,7 @@ from tests.builders.recording_step import RecordingStep
 from wellspring.records.changes import ChangeDraft, ChangeKindName, ChangeRelease
 from wellspring.trust.approvals import record_approval, record_proposal
 from wellspring.trust.changes import store
-from wellspring.trust.changes.activation import ChangeContext, activate_change, adopt_change
+from wellspring.trust.changes.activation import ChangeContext, activate_change, adopt_content
 from wellspring.trust.changes.store import ChangeStore
 from wellspring.trust.policy import PolicySet
 
@@ -34,7 +34,8 @@ def build_change(
 class ChangedProject:
     """A ledger and a folder of releases. ana proposes, bo approves. applied: contents that a kind was told to apply."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, name: str = "benefits") -> None:
+        self.name = name
         self.ana, self.bo = Somebody("ana", "owner"), Somebody("bo", "approver")
         self.books = Books(self.ana, self.bo)
         self.step: Any = self.books.step
@@ -50,9 +51,16 @@ class ChangedProject:
         self.applied.append(change.content)
 
     def adopt(self, content: str = "0" * 64) -> ChangeRelease:
-        change = build_change(content=content, needs_second_person=False)
-        adopt_change(change, self.context, apply=self.apply, step=self.step)
-        return change
+        return adopt_content(
+            "policy",
+            self.name,
+            content,
+            self.context,
+            tenant="acme",
+            clock=self.step.clock,
+            apply=self.apply,
+            step=self.step,
+        )
 
     def propose(self, change: ChangeRelease, person: Somebody | None = None) -> ChangeRelease:
         self.store.save(change)

@@ -51,6 +51,8 @@ from wellspring.stores.objects.disk import DiskContentStore
 from wellspring.stores.online.port import LiveMarker
 from wellspring.trust.answer_signing import AnswerSigner
 from wellspring.trust.approvals import record_approval, record_proposal
+from wellspring.trust.changes.released_policies import ReleasedPolicies
+from wellspring.trust.changes.store import ChangeStore
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
 from wellspring_verify import notes
@@ -333,7 +335,9 @@ class Released:
         ports = ServiceDependencies(
             project_name="tiny",
             release_cache=self.model_store(step=step),
-            policy_reloader=PolicyReloader(folder, clock),
+            policy_reloader=PolicyReloader(
+                ReleasedPolicies(ChangeStore(self.folder / "changes"), folder, self.books), clock
+            ),
             answer_signer=AnswerSigner(step=step, clock=clock),
             editions=EditionStore(self.folder / "lake" / "editions"),
             load_views=self.kept_views,

@@ -24,4 +24,5 @@ def project_with_users(*people: Somebody, **fields: object) -> Any:
     users = {
         person.principal.name.removeprefix("user:"): SimpleNamespace(roles=person.principal.roles) for person in people
     }
+    fields = {"changes_dir": Path("/project/.wellspring/changes"), **fields}
     return SimpleNamespace(root=Path("/project"), users=users, **fields)

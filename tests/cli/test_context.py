@@ -36,6 +36,7 @@ def test_with_json_only_the_document_is_printed(run: Run, root: Path):
     assert output.document == {
         "servers": [],
         "running": None,
+        "policies": "",
         "unread_changes": [],
         "edition": None,
         "accounts": {},

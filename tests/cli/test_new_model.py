@@ -18,7 +18,7 @@ from wellspring.records.record import format_instant
 from wellspring.trust import policy
 
 
-def test_a_model_has_a_definition_a_view_sql_and_a_policy(shop: Path):
+def test_a_model_has_a_definition_a_view_and_sql(shop: Path):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
     model = definition.load_model_definition(shop / "models", "late")

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from tests.builders import drops
 from tests.builders.enclave import ProjectFixture
+from wellspring.bootstrap.policy_ports import open_released_policies
 from wellspring.enclave import tokenization_service
 from wellspring.enclave.tokenization_service import TokenizationService, parse_request, principal_for_uid
 from wellspring.errors import NotFound, ProjectError, Refused
@@ -45,7 +46,12 @@ class Talk:
             toml.write("\n[models]\n\n[callers.portal]\nuid = 4711\n")
         self.ports = project.build_dependencies()
         self.talks = TokenizationService(
-            self.ports.project, self.ports.store, self.ports.keys, step=self.ports.step, clock=project.clock
+            self.ports.project,
+            self.ports.store,
+            self.ports.keys,
+            load_policies=open_released_policies(self.ports.project, self.ports.index).load,
+            step=self.ports.step,
+            clock=project.clock,
         )
 
     def allow(self, text: str) -> None:

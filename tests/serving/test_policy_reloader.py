@@ -8,6 +8,10 @@ import pytest
 
 from tests.builders.released_model import PORTAL, Released, claim, run
 from wellspring.errors import Refused
+from wellspring.records.changes import PROJECT_WIDE
+from wellspring.trust.changes.activation import ChangeContext, adopt_content
+from wellspring.trust.changes.store import ChangeStore
+from wellspring.trust.policy import encode_policies
 
 
 @pytest.fixture
@@ -70,3 +74,31 @@ def test_policy_removed_during_check_is_reported(project: Released):
     project.clock.pass_(seconds=2)
     dependencies.policy_reloader.current()
     assert dependencies.policy_reloader.last_error is None
+
+
+def test_released_policies_act_within_a_second_and_an_edit_on_disk_does_not(project: Released):
+    async def scenario() -> None:
+        service, dependencies = project.service()
+        store, file = ChangeStore(project.folder / "changes"), project.folder / "policies" / "a.cedar"
+        context = ChangeContext(store, project.books, project.fence)
+        content = store.objects.put(encode_policies({"a.cedar": file.read_text()}))
+        adopt_content(
+            "policy", PROJECT_WIDE, content, context,
+            tenant="acme", clock=project.clock, apply=lambda _: None, step=project.step,
+        )  # fmt: skip
+        file.write_text("// nobody may do anything")
+        project.clock.pass_(seconds=2)
+        await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
+        assert (await service.health())["policies"] == {
+            "digest": dependencies.policy_reloader.current().digest,
+            "last_error": None,
+            "on_disk": "not released",
+        }
+        # Whoever writes the folder moves the pointer; the last valid set stays.
+        (project.folder / "changes/live/policy/project").write_text("0" * 12)
+        project.clock.pass_(seconds=2)
+        await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
+        assert (await service.health())["status"] == "degraded"
+        await service.close()
+
+    run(scenario())

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.builders.approvals import Somebody
-from tests.builders.changes import ANYTHING, ChangedProject
+from tests.builders.changes import ChangedProject
 from tests.builders.user_notes import project_with_users, sign
 from wellspring.errors import NotFound, ProjectError, Refused
-from wellspring.records.changes import ChangeRelease
+from wellspring.records.changes import ChangeDraft, ChangeRelease
 from wellspring.workflows import change_releases
 from wellspring.workflows.change_releases import ChangeSummary, DraftedChange
 
@@ -31,7 +31,12 @@ class World(ChangedProject):
         self.file.write_text(PERMIT)
         self.sealed: list[str] = []
         project = project_with_users(
-            self.ana, self.bo, name="benefits", tenant="acme", source_paths={"policies": self.file.parent}
+            self.ana,
+            self.bo,
+            name="benefits",
+            tenant="acme",
+            source_paths={"policies": self.file.parent},
+            changes_dir=folder / "changes",
         )
         index = SimpleNamespace(list_entries=self.books.list_entries, list_open_intents=self.step.open_intents)
         self.platform: Any = SimpleNamespace(
@@ -42,7 +47,6 @@ class World(ChangedProject):
             sequencer=SimpleNamespace(integrate=lambda: None),
             fence=self.fence,
             changes=self.store,
-            load_policies=lambda: ANYTHING,
         )
         monkeypatch.setattr(change_releases, "seal_stories", lambda _, subjects: self.sealed.extend(subjects))
 
@@ -67,7 +71,7 @@ class World(ChangedProject):
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(tmp_path, monkeypatch)
-    change_releases.adopt_first_content(world.platform, "policy", "benefits")
+    change_releases.adopt_first_content(world.platform, "policy", "project")
     return world
 
 
@@ -103,9 +107,9 @@ def test_a_narrower_policy_is_live_with_its_proposal(world: World):
 
 def test_a_record_that_says_one_person_suffices_does_not_make_it_so(world: World):
     drafted = world.draft(WIDER).release
-    draft = change_releases.ChangeDraft(content=drafted.content, summary=("less",), needs_second_person=False)
+    draft = ChangeDraft(content=drafted.content, summary=("less",), needs_second_person=False)
     forged = change_releases.build_change(
-        "policy", "benefits", draft, replaces=drafted.replaces, tenant="acme", clock=world.step.clock
+        "policy", "project", draft, replaces=drafted.replaces, tenant="acme", clock=world.step.clock
     )
     world.store.save(forged)
     with pytest.raises(Refused) as refused:
@@ -154,7 +158,7 @@ def test_unchanged_unreadable_and_unknown_content_is_not_drafted(world: World):
 
 
 def test_the_first_content_is_adopted_once(world: World):
-    assert change_releases.adopt_first_content(world.platform, "policy", "benefits") is None
+    assert change_releases.adopt_first_content(world.platform, "policy", "project") is None
     assert list(world.states().values()) == ["live"]
 
 

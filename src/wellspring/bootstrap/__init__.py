@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from wellspring.trust.ledger.journal_key import JournalKey
     from wellspring.trust.ledger.remote_sequencer import LogSequencer
     from wellspring.trust.ledger.tree import MerkleTree
-    from wellspring.trust.policy import PolicySet
     from wellspring.trust.secrets.port import SecretStore
     from wellspring.trust.vault.port import IntakeService
     from wellspring.trust.vault.remote import EnclaveClient
@@ -107,12 +106,6 @@ class Platform:
     project_code: ProjectCode
     fence: WriteFence
     changes: ChangeStore
-
-    def load_policies(self) -> PolicySet:
-        """Return the policies in force. Raises ProjectError, CorruptedError."""
-        from wellspring.trust import policy
-
-        return policy.load_policies(self.project.source_paths.get("policies"))
 
 
 class ModelPorts(NamedTuple):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wellspring.bootstrap import open_ledger, open_release_loaders, read_store_login, request_journal_key
+from wellspring.bootstrap.policy_ports import open_released_policies
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.runtime.process import Credential
@@ -60,7 +61,7 @@ def open_serving(
                 step=step,
                 clock=clock,
             ),
-            policy_reloader=PolicyReloader(project.source_paths.get("policies"), clock),
+            policy_reloader=PolicyReloader(open_released_policies(project, ledger.index), clock),
             answer_signer=AnswerSigner(step=step, clock=clock),
             editions=EditionStore(project.lake_dir / "editions"),
             load_views=loaders.load_views,

@@ -100,7 +100,6 @@ def _template_files(project: Project, name: str, table: str) -> dict[Path, str]:
     files = {
         marts_folder / f"{name}_features.sql": "features.sql", marts_folder / f"{name}_label.sql": "label.sql",
         marts_folder / f"{name}.yml": "marts.yml", source_paths["models"] / f"{name}.py": "model.py",
-        source_paths["policies"] / f"{name}.cedar": "policy.cedar",
     }  # fmt: skip
     # Models of one table share its staging model, which may have been edited.
     if not (staging_folder / f"stg_{table}.sql").exists():

@@ -101,6 +101,9 @@ def status(ctx: CliContext, list_all: bool) -> int:
     unread_changes = find_unread_changes(project, running)
     for change in unread_changes:
         ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
+    policies = _describe_policies(project)
+    if policies:
+        ctx.echo(policies)
     incidents = list_recent_incidents(project, open_clock(project).now())
     if incidents:
         ctx.echo("incidents that are open, or were healed within a day:")
@@ -136,6 +139,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
         {
             "servers": [row._asdict() for row in rows],
             "running": running and running.model_dump(mode="json"),
+            "policies": policies,
             "unread_changes": [change._asdict() for change in unread_changes],
             "incidents": [item.model_dump(mode="json") for item in incidents],
             "log": log and log._asdict(),
@@ -188,6 +192,16 @@ def clean(ctx: CliContext, yes: bool) -> int:
     ctx.echo(f"removed all server data of {project.root}")
     ctx.print_result({"cleaned": str(project.root)}, next_command="wellspring up")
     return 0
+
+
+def _describe_policies(project: Project) -> str:
+    """Say that the policies on disk are not those in force; '' if they are, or if the project has none."""
+    if project.models is None:
+        return ""
+    from wellspring.bootstrap import open_ledger_index
+    from wellspring.bootstrap.policy_ports import open_released_policies
+
+    return open_released_policies(project, open_ledger_index(project)).describe_difference()
 
 
 def _read_log_status(project: Project) -> SequencerStatus | None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from wellspring.bootstrap import open_ledger_index
 from wellspring.bootstrap.enclave_ports import open_enclave_ports
+from wellspring.bootstrap.policy_ports import open_released_policies
 from wellspring.data.sources.registry import open_source
 from wellspring.enclave.handlers import admission_handlers, intake_handlers, vault_handlers
 from wellspring.enclave.service import Enclave, EnclaveDependencies
@@ -47,7 +48,12 @@ def open_enclave(
         )
         stack.callback(enclave.drain)
         tokenization = TokenizationService(
-            project, ports.store, ports.tokenization_keys, step=ports.step, clock=ports.clock
+            project,
+            ports.store,
+            ports.tokenization_keys,
+            load_policies=open_released_policies(project, open_ledger_index(project)).load,
+            step=ports.step,
+            clock=ports.clock,
         )
         uids = allowed_uids(project)
         open_file = functools.partial(open_spool, project.enclave_dir / "originals")

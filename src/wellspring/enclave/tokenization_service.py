@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import threading
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from pydantic import JsonValue
@@ -23,7 +24,6 @@ from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.service_users import read_service_users
-from wellspring.trust import policy
 from wellspring.trust.authorization import DenialThrottle, require_authorization
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.keys.port import DataKeys
@@ -59,10 +59,21 @@ class DomainRules(NamedTuple):
 class TokenizationService:
     """Implements `tokenize_values` of TokenVault inside the enclave."""
 
-    def __init__(self, project: Project, store: VaultStore, keys: DataKeys, *, step: Recorder, clock: Clock) -> None:
+    def __init__(
+        self,
+        project: Project,
+        store: VaultStore,
+        keys: DataKeys,
+        *,
+        load_policies: Callable[[], PolicySet],
+        step: Recorder,
+        clock: Clock,
+    ) -> None:
+        """load_policies: called for each request, so that another release of the policies acts without a restart."""
         self._project = project
         self._store = store
         self._keys = keys
+        self._load_policies = load_policies
         self._step = step
         self._clock = clock
         self._refusals = DenialThrottle(clock)
@@ -93,10 +104,6 @@ class TokenizationService:
             values = self._normalize_values(parsed_request)
             tokenizer = self._tokenizer_for(parsed_request.domain)
             return cast(JsonValue, tokenizer.tokenize_column(parsed_request.domain, [*values]).to_pylist())
-
-    def _load_policies(self) -> PolicySet:
-        """Load the policies on each call, so that changes apply without a restart."""
-        return policy.load_policies(self._project.source_paths.get("policies"))
 
     def _tokenizer_for(self, domain: str) -> Tokenizer:
         token_keys = self._store.list_token_keys()

@@ -12,6 +12,8 @@ from wellspring.records.trust import Ref
 ChangeKindName = Literal["policy", "transform", "contract"]
 CHANGE_KINDS: tuple[ChangeKindName, ...] = ("policy", "transform", "contract")
 """The kinds of changes, beside the releases of models."""
+PROJECT_WIDE = "project"
+"""The name of what a project has once: its policies, its dbt code. The project's own name may change."""
 
 
 class ChangeRelease(Record):

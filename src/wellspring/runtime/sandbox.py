@@ -130,7 +130,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes += [project.jobs_dir / "locks", service_temp_dir(project, "code")]
         case "enclave":
             # Of the ledger it reads which lines of its journal are packed, so that it may remove them.
-            reads += [state / "run.json", project.ledger_dir, *_policy_paths(project)]
+            reads += [state / "run.json", project.ledger_dir, project.changes_dir, *_policy_paths(project)]
             resolver_folder = Path("/etc/resolv.conf").resolve().parent
             if resolver_folder != Path("/etc"):
                 # The resolver's file is a link to a folder below /run; its neighbors replace it.
@@ -139,6 +139,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes.append(project.socket_path("intake").parent)
         case "api":
             reads += [state / "run.json", project.models_dir, project.ledger_dir, *_policy_paths(project)]
+            reads.append(project.changes_dir)
             reads += [project.lake_dir / name for name in ("editions", "views")]
             writes += [*_record_paths(project, "api"), project.socket_path("api").parent]
         case "mlflow":

@@ -207,6 +207,7 @@ class PredictionService:
     async def health(self) -> dict[str, JsonValue]:
         """Compare pointers and log; report the loaded releases, what was found, and the state of the policies."""
         await self._run_in_thread(self._dependencies.release_cache.check_all)
+        on_disk = await self._run_in_thread(self._dependencies.policy_reloader.released.compare_disk)
         release_cache, policy_reloader = self._dependencies.release_cache, self._dependencies.policy_reloader
         load_errors = {model: error.what for model, error in release_cache.load_errors.items()}
         return {
@@ -221,6 +222,7 @@ class PredictionService:
             "policies": {
                 "digest": policy_reloader.current().digest,
                 "last_error": policy_reloader.last_error.what if policy_reloader.last_error else None,
+                "on_disk": on_disk,
             },
         }
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.embedded import layout, packages, uid_ranges
 from wellspring.embedded.control_socket import send_request
 from wellspring.embedded.path_access import PRIVATE
@@ -30,7 +31,6 @@ from wellspring.runtime.trusted_folder import create_missing_folders, open_appen
 from wellspring.stores.online.registry import needs_embedded_server
 from wellspring.supervisor.leftover_processes import end_leftover_processes
 from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
-from wellspring.trust import policy
 
 STARTUP_TIMEOUT = 75.0
 _STOP_TIMEOUT = 40.0
@@ -61,7 +61,7 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
     packages.check_installed(project)
     if project.models is not None:
         # The API exits at its start if the policies are invalid.
-        policy.load_policies(project.source_paths.get("policies"))
+        load_policies_in_force(project, None)
     layout.ensure_ownership(project)
     with _startup_lock(project) as lock:
         running = _read_run_state(project)

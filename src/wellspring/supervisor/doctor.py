@@ -8,7 +8,9 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wellspring.bootstrap import open_ledger_index
 from wellspring.bootstrap.lake_ports import open_stored_state
+from wellspring.bootstrap.policy_ports import open_released_policies
 from wellspring.data.contracts import contract
 from wellspring.data.sources.registry import load_source_kind
 from wellspring.embedded import layout, packages
@@ -114,6 +116,8 @@ def _check_policies(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck(False, error.what, error.fix)
         return
     yield HealthCheck(True, f"policies in {folder} are valid")
+    if difference := open_released_policies(project, open_ledger_index(project)).describe_difference():
+        yield HealthCheck(True, difference)
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cedar"))) if folder else ""
     for name, user in project.users.items():
         for role in user.roles:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 from pydantic import JsonValue
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.errors import CorruptedError, Refused
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import Project
 from wellspring.records.jobs import Job
 from wellspring.records.observe import Recorder
 from wellspring.records.user_notes import UserNote
-from wellspring.trust import policy, user_notes
+from wellspring.trust import user_notes
 from wellspring.trust.approvals import build_approval_act
 from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.user_acts import (
@@ -66,7 +67,7 @@ class ActAuthorizer:
                 "authorize", f"job:{job.id}", facts={claim: job.principal, "requested_action": action, **facts}
             ):
                 raise
-        policies = policy.load_policies(project.source_paths.get("policies"))
+        policies = load_policies_in_force(project, self._index)
         authorize_act(policies, author.principal, act, step=self._step, facts=facts)
 
     def _build_act(self, project: Project, job: Job, author: NoteAuthor) -> UserAct:

@@ -25,6 +25,8 @@ from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import build_argument_parser, harden_process, read_credential
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.runtime.simulated_clock import open_clock
+from wellspring.trust.changes.activation import name_resource
+from wellspring.trust.changes.store import ChangeStore
 from wellspring.trust.ledger.journal_key import JournalKey
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 from wellspring.worker.act_authorizer import ActAuthorizer
@@ -33,6 +35,7 @@ from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
 from wellspring.worker.job_server import JobServer
 from wellspring.worker.job_service import JobService
+from wellspring.worker.policy_adoption import PolicyAdoption
 from wellspring.worker.query_service import QueryService
 from wellspring.worker.scheduler import PlanFile, Scheduler
 from wellspring.worker.warm_client import WarmClient
@@ -90,6 +93,19 @@ def run_worker_service(
         stack.callback(queue.close)
         # Those of the queue and the dispatcher: the crash points of a job come with its submission, for its child.
         step = stack.enter_context(open_recorder(project, key, clock=clock, crash_at=project.crash_at))
+        stopped = threading.Event()
+        stack.callback(stopped.set)
+        PolicyAdoption(
+            project,
+            ChangeStore(project.changes_dir),
+            open_ledger_index(project),
+            hold=lambda: hold_resources(project, [name_resource("policy")], holder, on_lost=end_worker),
+            integrate=RemoteSequencer(
+                find_server_socket(project, "sequencer"), "dispatcher", timeout=ACT_SECONDS
+            ).integrate,
+            step=step,
+            clock=clock,
+        ).adopt_until(stopped)
         service = JobService(
             project,
             queue,
@@ -129,10 +145,8 @@ def run_worker_service(
             list_files=open_enclave_client(project).list_files,
             clock=clock,
         )
-        stopped = threading.Event()
         # A daemon: it may wait for the enclave when the worker ends.
         threading.Thread(target=scheduler.run, args=(stopped,), name="scheduler", daemon=True).start()
-        stack.callback(stopped.set)
         dispatcher.run_until_stopped()
     if lost:
         raise lost[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wellspring.bootstrap import open_ledger_index
+from wellspring.bootstrap.policy_ports import open_released_policies
 from wellspring.project import Project
 from wellspring.records.jobs import Job
 from wellspring.records.observe import Recorder
@@ -22,11 +24,9 @@ permit (principal == Service::"scheduler", action, resource);
 
 
 def load_job_policies(project: Project) -> PolicySet:
-    """Return the project's policies; the default policy if it has none. Raises ProjectError."""
-    folder = project.source_paths.get("policies")
-    if folder is None or not any(folder.glob("*.cedar")):
-        return PolicySet({"default.cedar": DEFAULT_POLICY})
-    return policy.load_policies(folder)
+    """Return the policies in force; the default policy if the project has none. Raises ProjectError, CorruptedError."""
+    default = PolicySet({"default.cedar": DEFAULT_POLICY})
+    return open_released_policies(project, open_ledger_index(project), default=default).load()
 
 
 def build_principal(project: Project, name: str) -> Principal:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.errors import NotFound, Refused, suggest_name
-from wellspring.records.changes import ChangeDraft, ChangeRelease
+from wellspring.records.changes import ChangeRelease
 from wellspring.records.record import Frozen
 from wellspring.trust import approvals, user_notes
 from wellspring.trust.changes import activation
@@ -105,7 +106,12 @@ def propose_change(platform: Platform, change_id: str, *, note: UserNote) -> Cha
             if not change.needs_second_person:
                 _require_single_person(platform, kind, change)
         approvals.record_proposal(
-            change, change.content_ref, author, ledger=index, policies=platform.load_policies(), step=platform.step
+            change,
+            change.content_ref,
+            author,
+            ledger=index,
+            policies=load_policies_in_force(platform.project, index),
+            step=platform.step,
         )
         platform.step.crash_point("workflows.propose_change:proposed")
     finally:
@@ -133,7 +139,8 @@ def approve_change(platform: Platform, change_id: str, *, note: UserNote) -> Cha
                 # Refuse the approval of a change that could not become live.
                 activation.require_current(change, context)
                 kind.check_change(platform, change)
-            approval = approvals.record_approval(change, author, index, platform.load_policies(), step=platform.step)
+            policies = load_policies_in_force(platform.project, index)
+            approval = approvals.record_approval(change, author, index, policies, step=platform.step)
             platform.step.crash_point("workflows.approve_change:approved")
         finally:
             platform.sequencer.integrate()
@@ -177,19 +184,19 @@ def adopt_first_content(platform: Platform, kind_name: str, name: str) -> Change
     _recover(platform, kind)
     if activation.require_live_pointer(kind.kind, name, _open_context(platform)):
         return None
-    content = kind.store_content(platform, name)
-    draft = ChangeDraft(content=content, summary=("the first, as it was on disk",), needs_second_person=False)
-    change = build_change(kind.kind, name, draft, replaces="", tenant=platform.project.tenant, clock=platform.clock)
     try:
-        activation.adopt_change(
-            change,
+        return activation.adopt_content(
+            kind.kind,
+            name,
+            kind.store_content(platform, name),
             _open_context(platform),
-            apply=lambda item: kind.apply_change(platform, item),
+            tenant=platform.project.tenant,
+            clock=platform.clock,
+            apply=lambda change: kind.apply_change(platform, change),
             step=platform.step,
         )
     finally:
         platform.sequencer.integrate()
-    return change
 
 
 def _activate(platform: Platform, kind: ChangeKind, change: ChangeRelease, person: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake.drop_index import DropState, add_published
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.records.ingestion import RowAccount, SourceFile
 from wellspring.records.record import format_instant
-from wellspring.trust import policy, user_notes
+from wellspring.trust import user_notes
 from wellspring.trust.user_acts import authorize_act, build_drop_act
 from wellspring.workflows.ingest import admit_again, recover_interrupted_ingests
 from wellspring.workflows.mended_contracts import discard_staged
@@ -135,7 +136,7 @@ def _is_executed(platform: Platform, action: DropAction, drop: str, note: UserNo
     if user_notes.find_execution(note, index, action) is not None:
         return True
     require_reason(platform.project, reason)
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     act = build_drop_act(action, drop, find_drop_source(index, drop))
     authorize_act(policies, author.principal, act, step=platform.step)
     return False

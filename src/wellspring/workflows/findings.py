@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.records.record import format_instant
-from wellspring.trust import policy, user_notes
+from wellspring.trust import user_notes
 from wellspring.trust.user_acts import authorize_act, build_acknowledgement_act
 from wellspring.workflows.reasons import check_reason
 
@@ -77,7 +78,7 @@ def acknowledge_finding(platform: Platform, finding_id: str, *, note: UserNote, 
     if finding.state != "open":
         raise Refused(f"the finding {finding_id} is {finding.state}", fix="see `wellspring finding list --all`")
     check_reason(platform.project, reason)
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     acknowledgement = build_acknowledgement_act(finding_id, finding.source)
     authorize_act(policies, author.principal, acknowledgement, step=platform.step)
     with platform.step("acknowledge", acknowledgement.resource.name) as act:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.errors import Refused
 from wellspring.records.record import format_instant
-from wellspring.trust import policy, user_notes
+from wellspring.trust import user_notes
 from wellspring.trust.user_acts import authorize_act, build_hold_act
 from wellspring.workflows.reasons import require_reason
 
@@ -61,7 +62,7 @@ def change_hold(platform: Platform, action: HoldAction, edition_id: str, *, note
         return list_holds(index)
     require_reason(platform.project, reason)
     require_changeable(platform, action, edition_id)
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     authorize_act(policies, author.principal, build_hold_act(action, platform.project.name), step=platform.step)
     with platform.step(action, f"edition:{edition_id}") as act:
         act.add_facts(**author.facts, signed_at=note.lines[-1], policy_digest=policies.digest, reason=reason)

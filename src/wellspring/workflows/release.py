@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.data.features import views
 from wellspring.errors import Refused
 from wellspring.models.releases import candidates, comparison, history, promotion
@@ -13,7 +14,7 @@ from wellspring.records.models import Release
 from wellspring.records.trust import Ref
 from wellspring.serving.replay import PredictionReplayer, ReproductionResult
 from wellspring.serving.scorer import Scorer
-from wellspring.trust import approvals, policy, user_notes
+from wellspring.trust import approvals, user_notes
 from wellspring.workflows.prove import seal_stories
 from wellspring_verify import approvals as notes
 
@@ -39,7 +40,7 @@ def draft_release(platform: Platform | ReadPorts, models: ModelPorts, candidate_
     model_artifact = artifact.read_artifact(
         candidate.artifact, objects=models.store.objects, paths=models.store.paths, key=models.store.key
     )
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     drafted_release = promotion.build_release(candidate, model_artifact, policies.digest)
     comparison.require_current_comparison(drafted_release, models.releases)
     return drafted_release
@@ -54,7 +55,7 @@ def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *
     author.require_lines(*_note_lines(proposed_release))
     proposed_release = models.releases.release_store.save(proposed_release)
     candidate_ref = Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     try:
         approvals.record_proposal(
             proposed_release,
@@ -83,7 +84,7 @@ def approve_release(
     recover_releases(platform, models.releases, proposed_release.model)
     author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     author.require_lines(*_note_lines(proposed_release))
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     approval = approvals.find_approval(platform.ledger.index, proposed_release)
     if approval is not None:
         # It was approved earlier: the policies must allow the author of this note to execute the approval.
@@ -126,7 +127,7 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note
     live_id, signed_at = models.releases.release_store.live_id(model), note.lines[-1]
     _, _, target = note.lines[1].partition(":")
     author.require_lines(model, notes.rollback_line(live_id or "none", target), signed_at)
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     try:
         restored_release = promotion.rollback_release(
             model,

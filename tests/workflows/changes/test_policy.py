@@ -30,7 +30,7 @@ def test_the_files_are_kept_by_the_digest_that_decisions_name(platform: Any):
     content = KIND.store_content(platform, "benefits")
     assert content == policy.load_policies(platform.project.source_paths["policies"]).digest
     assert policy.decode_policies(platform.changes.objects.get(content)).files == {"a.cedar": PERMIT}
-    assert KIND.list_names(platform.project) == ("benefits",)
+    assert KIND.list_names(platform.project) == ("project",)
 
 
 def test_a_file_that_does_not_parse_is_named_with_its_line_and_nothing_is_kept(platform: Any):

@@ -12,12 +12,14 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, Refused
-from wellspring.records.changes import ChangeKindName, ChangeRelease
+from wellspring.records.changes import ChangeDraft, ChangeKindName, ChangeRelease
+from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
+from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, IndexedEntry, Ref
 from wellspring.stores.locks.port import WriteFence
 from wellspring.trust.approvals import LedgerEntries, ReleaseApproval, find_approval, list_proposers
-from wellspring.trust.changes.store import ChangeStore, check_change_digest
+from wellspring.trust.changes.store import ChangeStore, build_change, check_change_digest
 
 SWITCH_ACTIONS = ("adopt", "activate")
 """adopt: the first content of a kind and name, as it was on disk; activate: a proposal."""
@@ -38,17 +40,27 @@ def name_resource(kind: ChangeKindName) -> str:
     return f"change:{kind}"
 
 
-def adopt_change(change: ChangeRelease, context: ChangeContext, *, apply: ApplyChange, step: Recorder) -> None:
+def adopt_content(
+    kind: ChangeKindName,
+    name: str,
+    content: Digest,
+    context: ChangeContext,
+    *,
+    tenant: str,
+    clock: Clock,
+    apply: ApplyChange,
+    step: Recorder,
+) -> ChangeRelease:
     """Make the first content of a kind and name live, as it is on disk; nobody approves it, and the entry says so.
 
     The caller holds the resource of the kind and has integrated the ledger. Raises Refused if a release was live.
     """
-    if find_live_change(context.ledger, change.kind, change.name) or change.replaces:
-        raise Refused(
-            f"{change.signed_name} has a live release already", fix="propose a change: `wellspring release propose`"
-        )
-    context.store.save(change)
+    if find_live_change(context.ledger, kind, name):
+        raise Refused(f"{kind}:{name} has a live release already", fix=f"run {propose_command(kind, name)}")
+    draft = ChangeDraft(content=content, summary=("the first, as it was on disk",), needs_second_person=False)
+    change = context.store.save(build_change(kind, name, draft, replaces="", tenant=tenant, clock=clock))
     _switch(change, "adopt", {}, context, apply=apply, step=step)
+    return change
 
 
 def activate_change(
@@ -152,6 +164,26 @@ def find_live_change(index: LedgerEntries, kind: ChangeKindName, name: str) -> s
     """Return the id of the release that the last completed switch of a kind and name made live; '' before the first."""
     switches = [switch for switch in _list_switches(index, kind, name) if switch.entry.phase == "done"]
     return switches[-1].entry.subject.removeprefix("release:") if switches else ""
+
+
+def check_in_force(change: ChangeRelease | None, kind: ChangeKindName, name: str, ledger: LedgerEntries) -> None:
+    """Raise CorruptedError unless the log says that a pointer names what is live: the reader does not trust its writer.
+
+    A switch that runs may have moved the pointer already; what it made live has the signatures that it needs.
+    """
+    recorded, live_id = find_live_change(ledger, kind, name), "" if change is None else change.id
+    if recorded != live_id and (change is None or recorded != change.replaces):
+        raise CorruptedError(
+            f"the live pointer of {kind}:{name} names {live_id or 'no release'}, but the ledger names "
+            f"{recorded or 'no release'}",
+            fix=_POINTER_FIX,
+        )
+    if change is None or not change.replaces:
+        return
+    try:
+        require_signatures(change, ledger)
+    except Refused as exc:
+        raise CorruptedError(f"{change.subject} is live: {exc.what}", fix=_POINTER_FIX) from None
 
 
 def propose_command(kind: ChangeKindName, name: str) -> str:

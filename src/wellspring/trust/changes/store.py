@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from operator import attrgetter
 from pathlib import Path
@@ -119,6 +120,14 @@ class ChangeStore:
                 fix="keep all files; the pointer was changed without a ledger entry",
             )
         return change
+
+    def live_version(self, kind: ChangeKindName, name: str) -> tuple[int, int] | None:
+        """Return the inode and mtime of the pointer, without reading it; None before the first release."""
+        try:
+            pointer_stat = os.stat(self._blobs.folder / _live_path(kind, name))
+        except FileNotFoundError:
+            return None
+        return pointer_stat.st_ino, pointer_stat.st_mtime_ns
 
     def set_live(self, change: ChangeRelease) -> None:
         """Make a release live: point its kind and name at it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError
 from wellspring.project import PROJECT_FILE
-from wellspring.records.changes import ChangeDraft, ChangeKindName, ChangeRelease
+from wellspring.records.changes import PROJECT_WIDE, ChangeDraft, ChangeKindName, ChangeRelease
 from wellspring.trust import policy
 from wellspring.trust.policy_diff import compare_policies
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class PolicyChange:
-    """The policies of a project: one set, named by the project."""
+    """The policies of a project: one set."""
 
     kind: ChangeKindName = "policy"
     resources: tuple[str, ...] = ()
 
     def list_names(self, project: Project) -> tuple[str, ...]:
-        """The project's name, if wellspring.toml has a folder for policies."""
-        return (project.name,) if "policies" in project.source_paths else ()
+        """Return one name if wellspring.toml has a folder for policies."""
+        return (PROJECT_WIDE,) if "policies" in project.source_paths else ()
 
     def store_content(self, platform: Platform, _name: str, /) -> Digest:
         """Parse the policies on disk, and keep their files."""
