@@ -128,10 +128,11 @@ class _ChainChecker:
             self._check_training(gate)
 
     def check_run(self, name: str) -> None:
-        train_entries = self.book.completed("train", f"run:{name}")
-        if not train_entries:
-            self.report_gap(None, f"the pack has no train entry of {'run:' + name!a}")
-        for run in train_entries[-1:]:
+        subject = f"run:{name}"
+        run_entries = [*self.book.completed("train", subject), *self.book.completed("evaluate", subject)]
+        if not run_entries:
+            self.report_gap(None, f"the pack has no train entry of {subject!a}")
+        for run in run_entries[-1:]:
             self._check_training_edition(run)
 
     def _proposed_releases(self, subject: str) -> list[PackRef]:
@@ -211,15 +212,33 @@ class _ChainChecker:
         )
         if run is None or artifact is None:
             return None
-        train_entries = self.book.completed("train", run.name)
-        if not train_entries:
+        run_entries = [*self.book.completed("train", run.name), *self.book.completed("evaluate", run.name)]
+        if not run_entries:
             self.report_gap(gate, f"it evaluated the output of {run.name!a}, and the pack has no entry of that run")
             return None
-        if artifact not in train_entries[-1].outputs:
+        last = run_entries[-1]
+        if artifact not in last.outputs:
             self.report_gap(gate, f"it evaluated an artifact that {run.name!a} did not produce")
-        self._require_order(train_entries[-1], gate)
-        self._check_training_edition(train_entries[-1])
-        return train_entries[-1]
+        self._require_order(last, gate)
+        self._check_training_edition(last)
+        if last.action == "evaluate":
+            self._check_evaluated_artifact(last, artifact)
+        return last
+
+    def _check_evaluated_artifact(self, evaluation: PackEntry, artifact: PackRef) -> None:
+        """Check that an earlier run trained the artifact that an evaluation without training scored again."""
+        earlier = self._single_ref(evaluation, evaluation.inputs, "run", digest=False)
+        visited = {evaluation.subject}
+        while earlier is not None and earlier.name not in visited:
+            visited.add(earlier.name)
+            trained = [entry for entry in self.book.completed("train", earlier.name) if artifact in entry.outputs]
+            if trained:
+                self._require_order(trained[-1], evaluation)
+                self._check_training_edition(trained[-1])
+                return
+            evaluated = [entry for entry in self.book.completed("evaluate", earlier.name) if artifact in entry.outputs]
+            earlier = self._single_ref(evaluated[-1], evaluated[-1].inputs, "run", digest=False) if evaluated else None
+        self.report_gap(evaluation, f"the pack has no entry of a run that trained {artifact.name!a}")
 
     def _check_training_edition(self, run: PackEntry) -> None:
         if edition := self._single_ref(run, run.inputs, "edition"):

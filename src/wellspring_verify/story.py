@@ -102,6 +102,7 @@ _DATA_TEMPLATES = {
 _MODEL_TEMPLATES = {
     "materialize": "wrote the rows of {subject} to the online store[: {rows}]",
     "train": "trained[ {model} as] {subject}[ on {train_rows} rows][, and tested it on {test_rows} other rows]",
+    "evaluate": "scored[ {model}] again as {subject}, without training[, on {test_rows} rows]",
     "gate": "evaluated {subject} against the acceptance criteria[: {outcome}][, for the reasons {reasons}]",
     "enroll": "enrolled {subject}[ as {roles}][, requested by {principal}][; the public key is {public_key}]",
     "propose": "proposed {subject}[, requested by {user}]",

@@ -63,9 +63,14 @@ def _summarize_release(book: EntryBook, release: str) -> list[str]:
     for candidate in [ref for proposal in proposals[-1:] for ref in refs_of_kind(proposal.inputs, "candidate")]:
         for gate in book.completed("gate", candidate.name)[-1:]:
             lines.append(f"The gate verdict on {candidate.name} was {fact_text(gate, 'outcome')}.")
-            runs = [run for ref in refs_of_kind(gate.inputs, "run") for run in book.completed("train", ref.name)[-1:]]
+            runs = [
+                run
+                for ref in refs_of_kind(gate.inputs, "run")
+                for run in [*book.completed("train", ref.name), *book.completed("evaluate", ref.name)][-1:]
+            ]
+            verbs = {"train": "trained it", "evaluate": "scored it without training"}
             lines += [
-                f"{run.subject} trained it on {_describe_edition(book, edition)}."
+                f"{run.subject} {verbs[run.action]} on {_describe_edition(book, edition)}."
                 for run in runs
                 for edition in refs_of_kind(run.inputs, "edition")[:1]
             ]

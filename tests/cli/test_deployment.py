@@ -55,7 +55,6 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(ReleaseStore, "list_ids", lambda _: ("r1", "r2"))
     monkeypatch.setattr(ReleaseStore, "get", lambda _, name: released(id=name, digest="d2"))
     monkeypatch.setattr(ReleaseStore, "live_id", lambda _, model: "r1")
-    monkeypatch.setattr(ReleaseStore, "challenger_id", lambda _, model: "r2")
     monkeypatch.setattr(module.secrets, "token_hex", lambda _: SEED)
     monkeypatch.setattr(module, "run_current", current, raising=False)
     return calls
@@ -79,9 +78,7 @@ def test_a_deployment_is_signed_with_share_and_seed(run: Run, root: Path, reques
     assert output.out.splitlines()[-1] == "next: wellspring release promote r2"
 
 
-def test_a_challenger_keeps_its_seed_when_its_share_changes(
-    run: Run, root: Path, requests: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_challenger_keeps_its_seed_when_its_share_changes(run: Run, root: Path, requests: list[tuple[Any, ...]]):
     current: Any = module.__dict__["run_current"]
     current.update({"challenger": "r2", "share": "0.1", "seed": "0" * 16})
     run("release", "deploy", "r2", "--share", "0.5", "--project", root)
@@ -110,17 +107,16 @@ def test_a_share_without_a_challenger_is_a_usage_error(run: Run, root: Path, req
 
 
 def test_the_role_ends_and_the_challenger_is_promoted(run: Run, root: Path, requests: list[tuple[Any, ...]]):
+    current: Any = module.__dict__["run_current"]
+    current.update({"challenger": "r2", "share": "0.1", "seed": "0" * 16})
     assert run("release", "undeploy", "denials", "--project", root).code == 0
     assert run("release", "promote", "r2", "--project", root).code == 0
     assert signed(requests) == [("undeployment", "denials", "r1:r2"), ("release", "denials", "r2")]
     assert [call[:2] for call in jobs(requests)] == [("undeploy", "denials"), ("approve", "r2")]
 
 
-def test_what_does_not_exist_is_not_found_before_the_login(
-    run: Run, root: Path, requests: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
-):
+def test_what_does_not_exist_is_not_found_before_the_login(run: Run, root: Path, requests: list[tuple[Any, ...]]):
     assert run("release", "deploy", "r3", "--project", root).code == 66
-    monkeypatch.setattr(ReleaseStore, "challenger_id", lambda _, model: "")
     output = run("release", "undeploy", "denials", "--project", root)
     assert "denials has no challenger" in output.err
     assert signed(requests) == []

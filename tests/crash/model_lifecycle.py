@@ -1,4 +1,4 @@
-"""Kills a project at the crash points of transform, train, approve, promote, rollback, outcomes, packs and retention.
+"""Kills a project at the crash points of transform, train, approve, promote, deploy, rollback, packs and retention.
 
 Each crash point has a command that reaches it; the same command must complete the work when it runs again. This takes
 several minutes, because a TOTP code works once in 30 seconds.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.crash.challengers import read_deployment
 from tests.crash.kill import Outcome
 from tests.crash.serving_project import MODEL, ServingProject
 from wellspring.cli.worker_client import run_worker
@@ -22,6 +23,8 @@ REBUILDS = ("built.", "materialize.", "workflows.transform:")
 TRAININGS = ("models.train:",)
 RELEASES = ("workflows.approve:", "release.promote:")
 ROLLBACKS = ("release.rollback:",)
+DEPLOYMENTS = ("release.deploy:",)
+UNDEPLOYMENTS = ("release.undeploy:",)
 RECORDINGS = ("workflows.outcomes:",)
 PACKINGS = ("ledger.pack:",)
 REMOVALS = ("ledger.journal:",)
@@ -37,6 +40,8 @@ def is_lifecycle_point(name: str) -> bool:
             *TRAININGS,
             *RELEASES,
             *ROLLBACKS,
+            *DEPLOYMENTS,
+            *UNDEPLOYMENTS,
             *RECORDINGS,
             *PACKINGS,
             *REMOVALS,
@@ -52,6 +57,7 @@ class LifecycleKiller:
     def __init__(self, root: Path) -> None:
         self.project = ServingProject(root)
         self._releases: list[str] = []
+        self._challenger = ""
         self._revision = 0
 
     def prepare(self) -> None:
@@ -84,13 +90,17 @@ class LifecycleKiller:
             hit = self._crash_packing(name)
         elif name.startswith(REMOVALS):
             hit = self._crash_removal(name)
+        elif name.startswith((*DEPLOYMENTS, *UNDEPLOYMENTS)):
+            hit = self._crash_deployment(name)
         elif name.startswith(RELEASES):
+            self._challenger = ""
             if len(self._releases) > 1:
                 self._act("ines", "release", "rollback", MODEL)
                 self._releases.pop()
             self._releases.append(self._propose())
             hit = self._act("omar", "release", "approve", self._releases[-1], crash_at=name)
         else:
+            self._challenger = ""
             if len(self._releases) == 1:
                 self._releases.append(self._propose())
                 self._act("omar", "release", "approve", self._releases[-1])
@@ -100,6 +110,22 @@ class LifecycleKiller:
         if self._live() != self._releases[-1]:
             error.append(f"{self._live()} is live, not {self._releases[-1]}")
         return Outcome(name, hit, tuple(error), time.perf_counter() - started)
+
+    def _crash_deployment(self, name: str) -> bool:
+        """Kill the job that deploys a challenger, or that ends its role; the ledger then says which one stands."""
+        words = ("release", "undeploy", MODEL)
+        if not self._challenger:
+            self._challenger = self._propose()
+            words = ("release", "approve", self._challenger, "--challenger", "--share", "50%")
+        elif name.startswith(DEPLOYMENTS) or not read_deployment(self.project).challenger:
+            words = ("release", "deploy", self._challenger, "--share", "25%")
+        if name.startswith(UNDEPLOYMENTS) and "undeploy" not in words:
+            self._act("omar", *words)
+            words = ("release", "undeploy", MODEL)
+        hit = self._act("omar", *words, crash_at=name)
+        expected = "" if name.startswith(UNDEPLOYMENTS) else self._challenger
+        assert read_deployment(self.project).challenger == expected, read_deployment(self.project)
+        return hit
 
     def _propose(self) -> str:
         """Train and propose a release that was never live: a release that was rolled back stays excluded."""
@@ -168,13 +194,13 @@ class LifecycleKiller:
         assert all(item["equal"] for item in again), again
 
     def _act(self, user_name: str, *words: str, crash_at: str | None = None) -> bool:
-        """Run a command as a user, and again after a crash. A second rollback may find no earlier release (exit 77)."""
+        """Run a command as a user, and again after a crash. A second one may find nothing to undo (exit 77)."""
         output = self.project.act(user_name, *words, crash_at=crash_at)
         if crash_at is None:
             assert output.exit_code == 0, output.screen
             return False
         again = self.project.act(user_name, *words)
-        assert again.exit_code in ({0, 77} if "rollback" in words else {0}), again.screen
+        assert again.exit_code in ({0, 77} if {"rollback", "undeploy"} & set(words) else {0}), again.screen
         return output.exit_code != 0 and "signal 9" in output.screen
 
     def _change_code(self) -> None:
@@ -207,6 +233,8 @@ class LifecycleKiller:
             yield f"{len(again)} releases were approved twice"
         result = self.project.must("predict", MODEL, "--newest")
         built = (folder / "built").read_text(encoding="ascii").strip()
-        if (result["release"], result["edition"]) != (self._live(), built):
+        deployment = read_deployment(self.project)
+        expected = deployment.challenger if result["role"] == "challenger" else self._live()
+        if (result["release"], result["edition"]) != (expected, built):
             actual = f"release {result['release']} predicts from edition {result['edition']}"
-            yield f"{actual}, not {self._live()} from {built}"
+            yield f"{actual}, not {expected} from {built}"

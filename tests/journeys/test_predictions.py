@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from examples.health_plan import drops, population
-from tests.crash import backups
+from tests.crash import backups, challengers
 from tests.crash import predictions as predictions_module
 from tests.crash.project import ProjectFixture
 from tests.crash.serving_project import MODEL, APIResponse, ServingProject
@@ -286,6 +286,41 @@ def test_a_rollback_without_an_earlier_release_is_refused(released: ReleasedProj
     assert "no release of denials was live before" in output.screen
     listed = released.project.must("release", "list")["releases"]
     assert [(item["id"], item["live"]) for item in listed] == [(released.release, True)]
+
+
+@pytest.fixture(scope="module")
+def challenger(released: ReleasedProject) -> str:
+    """A release of the same model on other SQL, which answers half of the requests."""
+    return challengers.deploy_changed_sql(released.project, author="ines", approver="omar", share="50%")
+
+
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+def test_two_versions_of_a_view_answer_at_once(project: ServingProject, challenger: str, count: int) -> None:
+    answers, seconds = challengers.request_both(project, project.sample_keys(count, seed=7))
+    report = challengers.check_answers(project, answers, seconds)
+    print(report)
+    assert (report.answers, report.versions) == (count, 2)
+    assert min(report.by_role.values()) > count * 0.4
+    assert (report.misplaced, report.differing) == (0, 0)
+
+
+def test_answers_of_both_roles_are_proved(project: ServingProject, challenger: str, tmp_path: Path) -> None:
+    answers, _ = challengers.request_both(project, project.sample_keys(12, seed=8))
+    keys_document = project.must("ledger", "key")
+    expected = tmp_path / "keys.txt"
+    expected.write_text("\n".join([keys_document["log"], keys_document["witness"], *keys_document["services"]]))
+    for prediction in {prediction.role: prediction for prediction in answers}.values():
+        answer, pack = tmp_path / f"{prediction.role}.json", tmp_path / prediction.role
+        answer.write_text(prediction.model_dump_json())
+        project.must("prove", prediction.subject, "--out", str(pack))
+        verified = project.run(
+            "verify", str(pack), "--key", str(expected), "--witness", str(expected), "--answer", str(answer)
+        )
+        assert (verified.code, verified.document["findings"]) == (0, [])
+    described = json.loads(project.http("GET", f"/v1/models/{MODEL}").body)
+    assert (described["challenger"], described["challenger_share"]) == (challenger, "0.5")
+    listed = {item["id"]: item for item in project.must("release", "list")["releases"]}
+    assert (listed[challenger]["live"], listed[challenger]["challenger_share"]) == (False, "0.5")
 
 
 @pytest.mark.long

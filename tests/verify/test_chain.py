@@ -415,3 +415,39 @@ def test_what_two_people_signed_is_text_that_anybody_can_write():
     assert approvals.approval_text("denials", SHORT, digest).decode().split("\n") == [
         "wellspring release v1", "denials", SHORT, digest, "",
     ]  # fmt: skip
+
+
+def evaluated(*earlier: Ref) -> Change:
+    """Let the gate judge the artifact of the run r1 as the run r2 scored it again, without training."""
+
+    def change(steps: dict[str, prediction_story.StoryStep]) -> dict[str, prediction_story.StoryStep]:
+        train = steps["train"]
+        again = train._replace(
+            action="evaluate",
+            subject="run:r2",
+            inputs=(*train.inputs, *train.outputs, *(earlier or (Ref(name="run:r1"),))),
+        )
+        gated = swapped("gate", "inputs", "run", Ref(name="run:r2"))
+        return gated(put("evaluate", again, before="gate")(steps))
+
+    return change
+
+
+def test_an_artifact_that_was_scored_again_leads_to_the_run_that_trained_it():
+    assert output(evaluated()(prediction_story.steps())) == []
+    trained_by_none = evaluated()(prediction_story.steps())
+    what = "the pack has no entry of a run that trained 'artifact:denials'"
+    assert output(without("train")(trained_by_none)) == [what]
+    # A run that names itself, or another that trained another artifact, trained nothing of it.
+    assert output(evaluated(Ref(name="run:r2"))(prediction_story.steps())) == [what]
+    foreign = swapped("train", "outputs", "artifact", ref("artifact:denials", "another"))
+    assert output(foreign(evaluated()(prediction_story.steps()))) == [what]
+    assert output(evaluated(Ref(name="run:r1"), Ref(name="run:r0"))(prediction_story.steps())) == [
+        "it does not name one run", what,
+    ]  # fmt: skip
+
+
+def test_an_artifact_that_was_scored_again_before_it_was_trained_is_named():
+    steps = evaluated()(prediction_story.steps())
+    late = moved("train", before="gate")(steps)
+    assert [message for message in output(late) if "on which it depends" in message] != []

@@ -16,7 +16,7 @@ from tests.builders.released_model import Released, ask, claim
 from wellspring.bootstrap import ModelPorts
 from wellspring.lake.port import RECORDED_NAMESPACE
 from wellspring.lake.recorded_tables import RecordedTables
-from wellspring.models.training.train import ModelStore
+from wellspring.models.training.ports import ModelStore
 from wellspring.workflows import outcomes as module
 
 

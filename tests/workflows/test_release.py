@@ -13,7 +13,7 @@ from tests.builders.released_model import Released
 from tests.builders.user_notes import SIGNED_AT, project_with_users, sign
 from wellspring.bootstrap import ModelPorts
 from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.models.training.train import ModelStore
+from wellspring.models.training.ports import ModelStore
 from wellspring.records.models import Release
 from wellspring.records.user_notes import UserNote
 from wellspring.worker.act_authorizer import ActAuthorizer

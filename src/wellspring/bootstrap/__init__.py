@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wellspring.lake.recorded_tables import RecordedTables
     from wellspring.models.releases.release_context import ReleaseContext as ReleaseContext
     from wellspring.models.tracking.mlflow import MlflowRegistry
-    from wellspring.models.training.train import ModelStore
+    from wellspring.models.training.ports import ModelStore
     from wellspring.observe.recorder import StepRecorder
     from wellspring.query.port import QueryEngine
     from wellspring.records.contracts import DataContract
@@ -319,7 +319,7 @@ def open_model_registry(project: Project) -> MlflowRegistry:
 
 def open_model_store(platform: Platform | ReadPorts) -> ModelStore:
     """Open the store of trained models, which checks their signatures. Raises Unavailable without a login."""
-    from wellspring.models.training.train import ModelStore
+    from wellspring.models.training.ports import ModelStore
     from wellspring_verify import notes
 
     if platform.model_signer is None:

@@ -23,7 +23,7 @@ CHANGE_COUNT = 50
 
 
 def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor: Any) -> Iterator[DemoFigure]:
-    """Edit a dbt file, release a model on the new features, and roll both back."""
+    """Edit a dbt file, release the same model files on the new features, and roll both back."""
     from wellspring.cli.train import run_training
 
     begin_scene(
@@ -42,7 +42,10 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     edited = _predict_all(project, entity_keys)
     require_outcome(_scores(edited) == _scores(before), "an edit of dbt changes no answer")
     ctx.echo(f"  after the edit and a transform: {CHANGE_COUNT} of {CHANGE_COUNT} answers are equal to the last bit")
-    candidate = run_training(project, DEMO_MODEL)["id"]
+    live = before[0].release
+    evaluated = run_training(project, DEMO_MODEL, job="evaluate")
+    candidate = evaluated["id"]
+    require_outcome(evaluated["verdict"]["outcome"] == "pass", "the gate passes the same files on the new features")
     diff = run_worker(project, "feature-diff", candidate)
     print_feature_diff(indented_context(ctx), diff)
     changed = {(view["view"], feature["feature"]) for view in diff["views"] for feature in view["features"]}
@@ -52,6 +55,10 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     )
     code, proposed = users.run_as("ines", "release", "propose", candidate)
     require_outcome(code == 0, "ines proposes the release of the new features")
+    require_outcome(
+        proposed["release"]["artifact"] == evaluated["artifact"] and proposed["release"]["id"] != live,
+        "the release has the files of the live one and other features",
+    )
     code, _ = users.run_as("omar", "release", "approve", proposed["release"]["id"])
     require_outcome(code == 0, "omar approves the release of the new features")
     released = _predict_all(project, entity_keys)
@@ -67,7 +74,7 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     ctx.echo(f"  {moved} of {CHANGE_COUNT} answers changed with the release, and none after the rollback")
     yield DemoFigure(
         "a change of features",
-        "edit, build, train, diff, release by two users, rollback; answers equal to the last bit before and after",
+        "edit, build, score and gate again, diff, release by two users, rollback; answers equal before and after",
         f"{time.perf_counter() - started_at:.1f} s",
     )
 

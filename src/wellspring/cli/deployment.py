@@ -62,16 +62,15 @@ def deploy(ctx: CliContext, name: str, share: str | None, seed: str | None) -> i
 @click.pass_obj
 def undeploy(ctx: CliContext, model: str) -> int:
     """End the role of the challenger of MODEL: the live release answers every request. One user is enough."""
-    from wellspring.models.releases.store import ReleaseStore
     from wellspring_verify.approvals import undeployment_line
 
     project = ctx.load_project()
     require_terminal()
-    store = ReleaseStore(project.models_dir)
-    challenger = store.challenger_id(model)
+    current = run_worker(project, "deployment", model, offline=True)
+    challenger = current["challenger"]
     if not challenger:
         raise Refused(f"{model} has no challenger", fix="see `wellspring release list`")
-    line, signed_at = undeployment_line(store.live_id(model), challenger), format_instant(open_clock(project).now())
+    line, signed_at = undeployment_line(current["stable"], challenger), format_instant(open_clock(project).now())
     changed = _run(project, "undeploy", model, "undeployment", (model, line, signed_at))
     ctx.echo(f"{changed['user']} ended the role of release {challenger}: {model} has no challenger")
     ctx.print_result(changed, next_command=f"wellspring history {model}")

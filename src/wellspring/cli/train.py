@@ -16,12 +16,17 @@ from wellspring.runtime.git import read_revision
 @click.command()
 @click.argument("model")
 @click.option("--reproduce", metavar="RUN", help="Train that run again and compare every byte of its files.")
+@click.option("--evaluate", is_flag=True, help="Do not train: score and gate the live model on the newest features.")
 @click.pass_obj
-def train(ctx: CliContext, model: str, reproduce: str | None) -> int:
+def train(ctx: CliContext, model: str, reproduce: str | None, evaluate: bool) -> int:
     """Train models/MODEL.py on the newest built edition and apply its gate.
+
+    With --evaluate, the candidate has the files of the live release, on the features of the newest transform.
 
     Exit 0: the gate passes the candidate. 77: the gate refuses it; the reasons are printed.
     """
+    if evaluate and reproduce is not None:
+        raise click.UsageError("--evaluate trains no run: leave out --reproduce")
     project = ctx.load_project()
     with progress_bar(enabled=not ctx.as_json) as draw:
         if reproduce is not None:
@@ -29,16 +34,19 @@ def train(ctx: CliContext, model: str, reproduce: str | None) -> int:
             ctx.echo(f"run {reproduce} reproduced: {len(reproduced['files'])} files with identical bytes")
             ctx.print_result(reproduced, next_command=f"wellspring prove run:{reproduce} --out PACK")
             return 0
-        candidate = run_training(project, model, on_progress=draw)
+        job = "evaluate" if evaluate else "train"
+        candidate = run_training(project, model, job=job, on_progress=draw)
     print_candidate(ctx, candidate)
     ctx.print_result(candidate, next_command=f"wellspring release propose {candidate['id']}")
     return 0
 
 
-def run_training(project: Project, model: str, *, on_progress: ProgressCallback | None = None) -> dict[str, Any]:
-    """Let the worker train a model. It gets the commit of the project, whose repository it may not read."""
+def run_training(
+    project: Project, model: str, *, job: str = "train", on_progress: ProgressCallback | None = None
+) -> dict[str, Any]:
+    """Let the worker train or evaluate a model. It gets the commit of the project, whose repository it may not read."""
     params = {"revision": read_revision(project.root)._asdict()}
-    return run_worker(project, "train", model, params=params, on_progress=on_progress)
+    return run_worker(project, job, model, params=params, on_progress=on_progress)
 
 
 def print_candidate(ctx: CliContext, candidate: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@
 | promote, rollback, deploy, undeploy | fact `user`   | user                      |
 | gate               | inputs                         | run                       |
 | train              | inputs                         | edition                   |
+| evaluate           | inputs                         | edition, run              |
 | publish            | inputs, facts `parent`, `drops`| edition, drop             |
 
 Of the other releases of a model, only the changes of its deployment are included. The story of a prediction has no
@@ -42,6 +43,7 @@ PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
     "undeploy": ("user",),
     "gate": ("run",),
     "train": ("edition",),
+    "evaluate": ("edition", "run"),
     "publish": ("edition", "drop"),
 }
 """The table above, by action."""

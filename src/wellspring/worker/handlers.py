@@ -122,6 +122,15 @@ def _handle_train(request: JobRequest) -> JsonValue:
         return candidate.model_dump(mode="json")
 
 
+def _handle_evaluate(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        revision = GitRevision(**request.params.get("revision", {}))
+        candidate = workflows.evaluate_release(
+            platform, open_models(platform), request.subject, revision=revision, progress=request.progress
+        )
+        return candidate.model_dump(mode="json")
+
+
 def _handle_reproduce(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         digests = workflows.reproduce_run(
@@ -245,6 +254,7 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "transform": _handle_transform,
     "refresh": _handle_refresh,
     "train": _handle_train,
+    "evaluate": _handle_evaluate,
     "reproduce": _handle_reproduce,
     "propose": _handle_propose,
     "approve": _handle_approve,

@@ -101,6 +101,7 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "transform": JobKind("transform", _name_project, _write_lake_and_online_store),
         "refresh": JobKind("transform", _name_project, _write_lake_and_online_store),
         "train": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"revision"})),
+        "evaluate": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"revision"})),
         "reproduce": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"run"})),
         "replay-predictions": JobKind(
             "replay_predictions", _name_project, _write_nothing, parameter_names=frozenset({"predictions"})

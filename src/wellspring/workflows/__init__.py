@@ -9,6 +9,7 @@ holds        a built edition that is kept longer -> as a user decides
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
              and those of the warm releases, each built with its own dbt code
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
+evaluate     the files of a live release and a newer built edition -> scored and gated again -> a candidate
 changes      policies, dbt code, contracts on disk -> drafted in words, proposed and approved as a model is -> live
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
 deploy, undeploy   an approved release -> answers a share of the requests beside the live one, or no longer
@@ -59,6 +60,7 @@ from wellspring.workflows.release import replay_predictions as replay_prediction
 from wellspring.workflows.release import rollback_release as rollback_release
 from wellspring.workflows.retain import RetentionResult as RetentionResult
 from wellspring.workflows.retain import retain_editions as retain_editions
+from wellspring.workflows.train import evaluate_release as evaluate_release
 from wellspring.workflows.train import reproduce_run as reproduce_run
 from wellspring.workflows.train import train_model as train_model
 from wellspring.workflows.transform import TransformResult as TransformResult

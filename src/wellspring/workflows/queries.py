@@ -21,7 +21,7 @@ from wellspring.workflows.transform import latest_built_edition
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import LedgerReader, Platform, ReadPorts
-    from wellspring.models.training.train import ModelStore
+    from wellspring.models.training.ports import ModelStore
     from wellspring.records.models import Candidate, Release
     from wellspring.trust.ledger.index import LedgerIndex
 

@@ -1,16 +1,16 @@
-"""Training: from a built edition to a candidate that passed its gate, and the reproduction of a run."""
+"""Training and evaluation: from a built edition to a candidate that passed its gate; the reproduction of a run."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wellspring.errors import ProjectError
+from wellspring.errors import NotFound, ProjectError
 from wellspring.lake.built_tables import audited_rows, landing_time_tables, leaked_columns
 from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.releases import candidates
 from wellspring.models.spec import definition, definition_process
-from wellspring.models.training import train
+from wellspring.models.training import evaluation_run, ports, train
 from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
@@ -41,17 +41,38 @@ def train_model(
         return train.train_candidate(
             model,
             _open_training_data(platform, edition.id),
-            train.TrainingInputs(
-                source_digests=definition.digest_training_sources(platform.project, model_name),
-                contracts=_contract_refs(platform, edition),
-                leaked_columns=leaked_columns(platform.ledger.index, edition),
-                audited_rows=audited_rows(platform.ledger.index, edition),
-                revision=revision,
-                landing_time=landing_time_tables(platform.ledger.index, edition),
-            ),
+            _describe_inputs(platform, model_name, edition, revision),
             champion=candidates.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None
             else None,
+            ports=_training_ports(platform, models),
+            progress=progress,
+        )
+    finally:
+        platform.sequencer.integrate()
+
+
+def evaluate_release(
+    platform: Platform, models: ModelPorts, model_name: str, *, revision: GitRevision, progress: WorkflowProgress
+) -> Candidate:
+    """Evaluate the files of a live release on the newest built edition, without training. Raises as `train_model`.
+
+    Raises NotFound without a live release.
+    """
+    platform.sequencer.integrate()
+    model = definition_process.read_model_definition(_models_folder(platform), model_name, platform.project_code)
+    edition = latest_built_edition(platform)
+    live_release = models.releases.release_store.get_live(model.name)
+    if live_release is None:
+        raise NotFound(f"{model_name} has no live release", fix=f"run `wellspring train {model_name}`")
+    champion = candidates.read_candidate(live_release.candidate, paths=models.store.paths)
+    try:
+        return evaluation_run.evaluate_candidate(
+            model,
+            evaluation_run.EvaluatedModel(champion, models.store.read_artifact(champion.artifact)),
+            _open_training_data(platform, edition.id),
+            _describe_inputs(platform, model_name, edition, revision),
+            champion=champion,
             ports=_training_ports(platform, models),
             progress=progress,
         )
@@ -77,9 +98,22 @@ def reproduce_run(
         platform.sequencer.integrate()
 
 
-def _open_training_data(platform: Platform, edition_id: str) -> train.TrainingData:
+def _describe_inputs(
+    platform: Platform, model_name: str, edition: Edition, revision: GitRevision
+) -> ports.TrainingInputs:
+    return ports.TrainingInputs(
+        source_digests=definition.digest_training_sources(platform.project, model_name),
+        contracts=_contract_refs(platform, edition),
+        leaked_columns=leaked_columns(platform.ledger.index, edition),
+        audited_rows=audited_rows(platform.ledger.index, edition),
+        revision=revision,
+        landing_time=landing_time_tables(platform.ledger.index, edition),
+    )
+
+
+def _open_training_data(platform: Platform, edition_id: str) -> ports.TrainingData:
     edition = _get_edition(platform, edition_id)
-    return train.TrainingData(
+    return ports.TrainingData(
         load_edition_views(platform, edition),
         TrainingSource(platform.lake, platform.query_engine),
         edition,
@@ -87,8 +121,8 @@ def _open_training_data(platform: Platform, edition_id: str) -> train.TrainingDa
     )
 
 
-def _training_ports(platform: Platform, models: ModelPorts) -> train.TrainingPorts:
-    return train.TrainingPorts(
+def _training_ports(platform: Platform, models: ModelPorts) -> ports.TrainingPorts:
+    return ports.TrainingPorts(
         platform.step, models.registry, models.store, platform.model_signer, platform.clock, platform.fence
     )
 

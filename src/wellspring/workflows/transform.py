@@ -11,7 +11,7 @@ from wellspring.data.transform import build
 from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused
 from wellspring.lake.built_tables import CODE_PROPERTY, VERSION_PROPERTY
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.models.training.train import compute_environment_digest
+from wellspring.models.training.run_record import compute_environment_digest
 from wellspring.project import PROJECT_FILE
 from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition, TableSnapshot

@@ -21,6 +21,7 @@ from wellspring.models.evaluation import evaluate
 from wellspring.models.releases.promotion import build_release
 from wellspring.models.spec import artifact
 from wellspring.models.training import fit, train
+from wellspring.models.training.ports import ModelStore, TrainingData, TrainingInputs, TrainingPorts
 from wellspring.records.features import FeatureRow
 from wellspring.records.models import Candidate
 from wellspring.serving.scorer import ScoredRow, Scorer
@@ -43,20 +44,18 @@ class Training:
     def __init__(self, folder: Path, world: World) -> None:
         self.folder, self.world = folder, world
         self.signer, self.runs, self.step = Signer(), MemoryRuns(), RecordingStep()
-        self.store = train.ModelStore(
-            DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.verifier_key
-        )
+        self.store = ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.verifier_key)
 
     @property
-    def data(self) -> train.TrainingData:
-        return train.TrainingData(views(), self.world.source, self.world.edition)
+    def data(self) -> TrainingData:
+        return TrainingData(views(), self.world.source, self.world.edition)
 
     @property
-    def ports(self) -> train.TrainingPorts:
-        return train.TrainingPorts(self.step, self.runs, self.store, self.signer, FixedClock(), ScriptedFence())
+    def ports(self) -> TrainingPorts:
+        return TrainingPorts(self.step, self.runs, self.store, self.signer, FixedClock(), ScriptedFence())
 
     def train(self, **changes: Any) -> Candidate:
-        inputs = train.TrainingInputs({}, (), (), dict.fromkeys(self.world.tables, 5))
+        inputs = TrainingInputs({}, (), (), dict.fromkeys(self.world.tables, 5))
         return train.train_candidate(
             model(**changes), self.data, inputs, champion=None, ports=self.ports, progress=lambda *_: None
         )

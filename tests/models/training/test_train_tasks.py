@@ -22,6 +22,7 @@ from wellspring.models.tasks.multiclass import Multiclass, MulticlassCriteria
 from wellspring.models.tasks.port import Task
 from wellspring.models.tasks.regression import Regression, RegressionCriteria
 from wellspring.models.training import train
+from wellspring.models.training.ports import ModelStore, TrainingData, TrainingInputs, TrainingPorts
 from wellspring.records.features import FeatureRow
 from wellspring.serving.scorer import Scorer
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
@@ -56,13 +57,13 @@ def labelled(task: Task) -> World:
 
 def train_once(folder: Path, task: Task, **changes: Any):
     world, signer, runs = labelled(task), Signer(), MemoryRuns()
-    store = train.ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), signer.verifier_key)
+    store = ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), signer.verifier_key)
     audited = dict.fromkeys(world.tables, 5)
     arguments: dict[str, Any] = {"baselines": (Baseline.constant(),), "task": task, **changes}
     candidate = train.train_candidate(
-        model(**arguments), train.TrainingData(views(), world.source, world.edition),
-        train.TrainingInputs({}, (), (), audited), champion=changes.pop("champion", None),
-        ports=train.TrainingPorts(RecordingStep(), runs, store, signer, FixedClock(), ScriptedFence()),
+        model(**arguments), TrainingData(views(), world.source, world.edition),
+        TrainingInputs({}, (), (), audited), champion=changes.pop("champion", None),
+        ports=TrainingPorts(RecordingStep(), runs, store, signer, FixedClock(), ScriptedFence()),
         progress=lambda *_: None,
     )  # fmt: skip
     return candidate, store, runs

@@ -120,7 +120,7 @@ def compare_to_champion(
             None,
             f"it uses {', '.join(changed_features[:3])}, which was removed from the features or has another type now",
         )
-    trained_until = _trained_until(champion.scores)
+    trained_until = find_training_end(champion.scores)
     if trained_until is None:
         return ChampionComparison(champion.id, None, "its candidate does not record the end of its train rows")
     unseen = training_set.asked_at[training_set.test_rows] > trained_until
@@ -243,7 +243,7 @@ def _find_training_end(training_set: TrainingSet) -> datetime:
     return newest if trained_file is None else max(newest, trained_file.trained_until)
 
 
-def _trained_until(report: EvaluationReport) -> int | None:
+def find_training_end(report: EvaluationReport) -> int | None:
     """Return the prediction time of the newest train row, in microseconds."""
     if report.trained_until:
         return to_epoch_micros(datetime.fromisoformat(report.trained_until))
