@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.records.record import Digest
+from wellspring.records.trust import ProjectMode
 from wellspring.settings import (
     SOCKET_FOLDERS,
     DbtSettings,
@@ -54,11 +55,12 @@ RESERVED_UIDS = frozenset({*(first_uid + slot for first_uid in FIRST_UIDS for sl
 
 
 class ProjectSection(SettingsSection):
-    """[project]: name, tenant (whose records these are; part of each), owner (the user or team for incidents)."""
+    """[project]: name, tenant (whose records these are; part of each), owner (the user or team for incidents), mode."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
     owner: str = Field(default="", pattern=r"^([a-z][a-z0-9_-]{0,62})?$")
+    mode: ProjectMode = "governed"
 
 
 class ServerBinaries(SettingsSection):

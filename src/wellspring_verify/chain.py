@@ -105,6 +105,7 @@ class _ChainChecker:
         if release:
             self._check_released(answer, release, fact_text(answer, "model"), answer)
         self._check_signing_key(answer)
+        self.approvals.check_mode(answer)
 
     def check_model(self, name: str) -> None:
         model, _, release = name.rpartition("@")
@@ -149,7 +150,8 @@ class _ChainChecker:
         content = self._read_release(source_entry, ref)
         if content and content.get("model") != model:
             self.report_gap(source_entry, f"{ref.name!a} is a release of {content.get('model')!a}, not of {model!a}")
-        approvals = self.approvals.valid_approvals(ref, model, self._check_proposals(source_entry, ref, content))
+        proposals = self._check_proposals(source_entry, ref, content)
+        approvals = self.approvals.valid_approvals(ref, model, proposals, answer)
         if not approvals:
             self.report_gap(source_entry, f"{ref.name!a} has no approval by a second user")
         self.deployments.check_live(source_entry, ref, model, approvals, answer)

@@ -11,23 +11,29 @@ from pathlib import Path
 from wellspring_verify import notes
 from wellspring_verify.canonical import MalformedError
 from wellspring_verify.entry_signature import KEY_NAME_PART
-from wellspring_verify.pack import CORRUPTED, UNSIGNED, VERIFIED, VerificationReport, verify_pack
+from wellspring_verify.pack import CORRUPTED, REFUSED, UNSIGNED, VERIFIED, VerificationReport, verify_pack
 
 EXIT_USAGE, EXIT_NOT_FOUND = 2, 66
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Verify one pack, print the result, return the exit code: 0, 10, 20; 2 for a wrong argument, 66 for no pack."""
+    """Verify one pack, print the result, return the exit code: 0, 10, 20, 77; 2: a wrong argument, 66: no pack."""
     parser = argparse.ArgumentParser(
         prog="wellspring verify",
         description="Verify a pack offline. No key is read from the pack: get the keys by another channel.",
-        epilog="exit 0: verified; 10: consistent, but --key or --witness is missing; 20: corrupted, with the findings",
+        epilog="exit 0: verified; 10: consistent, but --key or --witness is missing; 20: corrupted, with the findings;"
+        " 77: evidence of a project in development, without --allow-development",
     )
     parser.add_argument("pack", type=Path, help="the folder of the pack")
     parser.add_argument("--key", help="the log's verifier key, or the file of `wellspring ledger key`")
     parser.add_argument("--witness", help="the witness's verifier key, or a file that contains it")
     parser.add_argument(
         "--answer", type=Path, help="a prediction as the API returned it (JSON), to check against the pack"
+    )
+    parser.add_argument(
+        "--allow-development",
+        action="store_true",
+        help="accept evidence of a project in development, in which one person releases a model",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     try:
@@ -48,7 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wellspring verify: file not found: {str(args.answer)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
     try:
-        report = verify_pack(args.pack, key=key, witness=witness, services=_read_service_lines(args.key), answer=answer)
+        report = verify_pack(
+            args.pack,
+            key=key,
+            witness=witness,
+            services=_read_service_lines(args.key),
+            answer=answer,
+            allow_development=args.allow_development,
+        )
     except (OSError, ValueError):
         print(f"wellspring verify: folder not found: {str(args.pack)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
@@ -98,9 +111,14 @@ def _parse_key_of_kind(text: str, kind: int) -> notes.VerifierKey:
 
 def _render_text(report: VerificationReport) -> str:
     unchecked = " AND ".join(report.unchecked).upper()
-    verdict = {VERIFIED: "VERIFIED", UNSIGNED: f"CONSISTENT, {unchecked} NOT CHECKED", CORRUPTED: "CORRUPTED"}[
-        report.outcome
-    ]
+    verdict = {
+        VERIFIED: "VERIFIED",
+        UNSIGNED: f"CONSISTENT, {unchecked} NOT CHECKED",
+        CORRUPTED: "CORRUPTED",
+        REFUSED: "REFUSED WITHOUT --allow-development",
+    }[report.outcome]
+    if report.development:
+        verdict += ", DEVELOPMENT"
     lines = [f"{verdict}: {_escape_ascii(report.subject or 'no readable subject')}"]
     lines += [f"  {_escape_ascii(line)}" for line in report.summary]
     lines += [f"  {_escape_ascii(str(finding))}" for finding in report.findings[:50]]
@@ -119,6 +137,7 @@ def _render_json(report: VerificationReport) -> str:
             ],
             "summary": report.summary,
             "unchecked": report.unchecked,
+            "development": report.development,
         },
         indent=1,
     )

@@ -80,7 +80,7 @@ class DeploymentChecker:
             self._report_gap(source_entry, f"{ref.name!a} was not {kind}{' before the prediction' if answer else ''}")
             return
         first_effect = self._book.effective_from(activations[0])
-        if approvals and not any(approval.tree_index < first_effect for approval in approvals):
+        if self._approvals.came_late(approvals, first_effect, answer):
             self._report_gap(activations[0], f"{ref.name!a} was made live before it was approved")
         possible = [state for state in states if answer and self._is_possible(state, states, answer)]
         for state in states:

@@ -13,6 +13,7 @@ from wellspring_verify.leaf import parse_leaf
 ENTRY_PHASES = ("done", "intent", "failed", "refused")
 ACTION_WRITERS = {
     "enroll": "supervisor",
+    "mode": "supervisor",
     "create_key": "api",
     "predict": "api",
     **dict.fromkeys(("approve", "gate", "materialize", "promote", "propose", "publish", "rollback", "train"), "worker"),

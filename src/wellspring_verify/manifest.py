@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Set
 from typing import NamedTuple
 
 from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
@@ -33,12 +34,13 @@ class PackFinding(NamedTuple):
 
 
 class PackCheck:
-    """The files of a pack, and the findings so far."""
+    """The files of a pack, the findings so far, and whether its manifest says development."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.findings: list[PackFinding] = []
         self.corrupted_files: set[str] = set()
+        self.is_development = False
 
     def add_finding(self, file: str, message: str) -> None:
         self.findings.append(PackFinding(file, message))
@@ -49,11 +51,20 @@ class PackCheck:
         return self._load_version(file, {1: fields})
 
     def load_manifest(self, file: str) -> dict[str, CanonicalValue] | None:
-        """Read a manifest. Version 2 has sealed parts, and does not list the rendered story."""
-        fields = {"subject", "origin", "files"}
-        return self._load_version(file, {1: fields, 2: {*fields, "parts"}})
+        """Read a manifest. Version 2 has sealed parts, and does not list the rendered story.
 
-    def _load_version(self, file: str, fields_by_version: dict[int, set[str]]) -> dict[str, CanonicalValue] | None:
+        That of a project in development has a field more, `mode`.
+        """
+        fields = {"subject", "origin", "files"}
+        value = self._load_version(file, {1: fields, 2: {*fields, "parts"}}, optional={"mode"})
+        if value is not None and value.get("mode", "development") != "development":
+            self.add_finding(file, "its mode must be development, or missing")
+            return None
+        return value
+
+    def _load_version(
+        self, file: str, fields_by_version: dict[int, set[str]], optional: Set[str] = frozenset()
+    ) -> dict[str, CanonicalValue] | None:
         if file not in self.files:
             self.add_finding(file, "it is missing")
             return None
@@ -64,7 +75,7 @@ class PackCheck:
             return None
         version = value.get("version") if isinstance(value, dict) else None
         fields = fields_by_version.get(version) if isinstance(version, int) and version is not True else None
-        if not isinstance(value, dict) or fields is None or value.keys() != fields | {"version"}:
+        if not isinstance(value, dict) or fields is None or value.keys() - optional != fields | {"version"}:
             versions = " or ".join(
                 f"version {number} with {', '.join(sorted(names))}" for number, names in fields_by_version.items()
             )
@@ -78,6 +89,7 @@ def check_manifest(pack: PackCheck) -> tuple[str | None, str | None, dict[str, s
     value = pack.load_manifest(MANIFEST)
     if value is None:
         return None, None, {}
+    pack.is_development = "mode" in value
     subject, origin, files = value["subject"], value["origin"], value["files"]
     if not isinstance(subject, str) or not isinstance(origin, str) or not isinstance(files, dict):
         pack.add_finding(MANIFEST, "subject and origin must be text, files must be an object")

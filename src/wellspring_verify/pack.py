@@ -10,16 +10,14 @@ the pack, because its writer could replace them; only a key that the given key o
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from wellspring_verify import chain, log_keys, merkle, notes, story
 from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical
-from wellspring_verify.entries import ACTION_WRITERS, PackEntry, PackRef, parse_entry, parse_stored_entry
+from wellspring_verify.entries import ACTION_WRITERS, EntryBook, PackEntry, PackRef, parse_entry, parse_stored_entry
 from wellspring_verify.entry_signature import find_signature_fault, parse_service_keys
 from wellspring_verify.leaf import parse_leaf
 from wellspring_verify.manifest import (
@@ -34,28 +32,29 @@ from wellspring_verify.manifest import (
     PackFinding,
     check_manifest,
 )
+from wellspring_verify.modes import describe_development
+from wellspring_verify.pack_files import read_files
 from wellspring_verify.prediction import describe_row_tokens, find_prediction_faults
 
 ANSWER_LABEL = "the prediction"
 """The file named in findings about the given prediction; no file of a pack has a space in its name."""
-VERIFIED, UNSIGNED, CORRUPTED = 0, 10, 20
-_MAX_FILE_BYTES = 64 * 2**20
-_MAX_FILES = 200_000
-_MAX_PACK_BYTES = 2**30
-"""Limit for all files together: they are kept in memory. Real packs are much smaller."""
+VERIFIED, UNSIGNED, CORRUPTED, REFUSED = 0, 10, 20, 77
 
 
 class VerificationReport(NamedTuple):
-    """The outcome: 0 verified, 10 consistent but a signer was not checked, 20 corrupted (see `findings`).
+    """The outcome: 0 verified, 10 consistent but a signer was not checked, 20 corrupted (see `findings`), 77 refused.
 
-    unchecked: those of `signer`, `witness` and `services` whose key was missing; empty unless the outcome is 10.
+    unchecked: those of `signer`, `witness` and `services` whose key was missing; empty if the outcome is 0 or 20.
+    development: why this is evidence of development, for which one person was enough; '' for a governed project. It is
+    refused unless it was allowed.
     """
 
-    outcome: Literal[0, 10, 20]
+    outcome: Literal[0, 10, 20, 77]
     findings: tuple[PackFinding, ...]
     summary: tuple[str, ...]
     subject: str | None
     unchecked: tuple[str, ...] = ()
+    development: str = ""
 
 
 def verify_pack(
@@ -65,8 +64,11 @@ def verify_pack(
     witness: str | None = None,
     services: Iterable[str] = (),
     answer: bytes | None = None,
+    allow_development: bool = False,
 ) -> VerificationReport:
     """Verify the pack in `folder` with the verifier keys of the log, the witness and the services.
+
+    allow_development: accept evidence of a project in development too; otherwise the outcome of a sound one is 77.
 
     services: lines with the keys of the services, and possibly others. Without them, or without `key`, the outcome of a
     sound pack is 10, not 0: it is consistent, but who signed it was not checked. Without `witness` it is 10 too: the
@@ -77,7 +79,7 @@ def verify_pack(
     keys = _parse_keys(key, witness)
     service_keys = parse_service_keys(services)
     pack = PackCheck()
-    _read_files(folder, pack)
+    read_files(folder, pack)
     subject, origin, listed_digests = check_manifest(pack)
     entries = _parse_entries(pack)
     seal_entry = _check_seal(pack, subject, entries)
@@ -94,6 +96,10 @@ def verify_pack(
         find_prediction_faults(answer, subject or "", entries.values(), documents) if answer is not None else ()
     ):
         pack.add_finding(ANSWER_LABEL, fault)
+    development = describe_development(EntryBook(entries.values()))
+    if bool(development) != pack.is_development:
+        statement = "says" if pack.is_development else "does not say"
+        pack.add_finding(MANIFEST, f"it {statement} development, and its entries differ")
     if pack.findings:
         return VerificationReport(CORRUPTED, tuple(dict.fromkeys(pack.findings)), (), subject)
     checked = {"signer": keys[0], "witness": keys[1], "services": service_keys}
@@ -110,7 +116,11 @@ def verify_pack(
         "other entries (a finding, an expiry, a publish) may have been left out when it was sealed;"
         " `wellspring ledger verify` reads the whole log",
     ]
-    return VerificationReport(VERIFIED if not unchecked else UNSIGNED, (), tuple(summary), subject, unchecked)
+    if development:
+        summary.insert(0, f"DEVELOPMENT: {development}; one person was enough for a release")
+    signed = VERIFIED if not unchecked else UNSIGNED
+    outcome = REFUSED if development and not allow_development else signed
+    return VerificationReport(outcome, (), tuple(summary), subject, unchecked, development)
 
 
 def _parse_keys(key: str | None, witness: str | None) -> tuple[notes.VerifierKey | None, notes.VerifierKey | None]:
@@ -121,47 +131,6 @@ def _parse_keys(key: str | None, witness: str | None) -> tuple[notes.VerifierKey
     if witness_key and witness_key.kind != notes.KIND_WITNESS:
         raise MalformedError("the key given for the witness is a key of a log")
     return log_key, witness_key
-
-
-def _read_files(folder: Path, pack: PackCheck) -> None:
-    """Read every file. Report anything that is not a regular file, and stop reading when the pack is too large."""
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
-    remaining_bytes = _MAX_PACK_BYTES
-    for name, path in _list_files(folder, pack):
-        if len(pack.files) >= _MAX_FILES:
-            pack.add_finding(name, f"it is one file too many: a pack has at most {_MAX_FILES} files")
-            return
-        try:
-            file_status = path.lstat()
-            if not stat.S_ISREG(file_status.st_mode):
-                pack.add_finding(name, "it is not a regular file")
-            elif file_status.st_size > _MAX_FILE_BYTES:
-                pack.add_finding(name, f"it is larger than a file of a pack may be ({_MAX_FILE_BYTES} bytes)")
-            elif file_status.st_size > remaining_bytes:
-                pack.add_finding(name, f"with it the pack is larger than {_MAX_PACK_BYTES} bytes: the rest is not read")
-                return
-            else:
-                remaining_bytes -= file_status.st_size
-                pack.files[name] = path.read_bytes()
-        except OSError as exc:
-            pack.add_finding(name, f"it cannot be read ({exc.strerror})")
-
-
-def _list_files(folder: Path, pack: PackCheck) -> Iterator[tuple[str, Path]]:
-    def report_unreadable(error: OSError) -> None:
-        pack.add_finding(os.path.relpath(error.filename or folder, folder), f"it cannot be listed ({error.strerror})")
-
-    for directory, folders, files in os.walk(folder, onerror=report_unreadable):
-        folders.sort()
-        directory_path = Path(directory)
-        links = [name for name in folders if (directory_path / name).is_symlink()]
-        for name in sorted(files + links):
-            yield (directory_path / name).relative_to(folder).as_posix(), directory_path / name
-        if not files and not folders and directory_path != folder:
-            pack.add_finding(
-                directory_path.relative_to(folder).as_posix(), "it is an empty folder, which a pack does not have"
-            )
 
 
 def _parse_entries(pack: PackCheck) -> dict[int, PackEntry]:

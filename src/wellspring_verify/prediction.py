@@ -72,7 +72,7 @@ def _find_differences(answer: Mapping[str, object], entry: PackEntry) -> list[st
         "edition": [edition.name.partition(":")[2] for edition in refs_of_kind(entry.inputs, "edition")],
         **{fact: [entry.facts[fact]] for fact in ("model", "decision", "freshness", "score") if fact in entry.facts},
     }
-    for name in ("interval", "probabilities"):
+    for name in ("interval", "mode", "probabilities"):
         recorded[name] = [entry.facts.get(name)]
     returned = {**answer, **_encode_numbers(answer)}
     return [

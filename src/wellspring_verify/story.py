@@ -104,6 +104,8 @@ _MODEL_TEMPLATES = {
     "train": "trained[ {model} as] {subject}[ on {train_rows} rows][, and tested it on {test_rows} other rows]",
     "evaluate": "scored[ {model}] again as {subject}, without training[, on {test_rows} rows]",
     "gate": "evaluated {subject} against the acceptance criteria[: {outcome}][, for the reasons {reasons}]",
+    "mode": "put the project into the mode {mode}[, in place of {previous}][, requested by {principal}]",
+    "issue_code": "printed a code for the first enrollment, whose digest is {code_digest}",
     "enroll": "enrolled {subject}[ as {roles}][, requested by {principal}][; the public key is {public_key}]",
     "propose": "proposed {subject}[, requested by {user}]",
     "approve": "recorded an approval of {subject}[ by {user}][, signed with the key {key_id}]",

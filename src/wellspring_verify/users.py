@@ -7,6 +7,7 @@ from collections.abc import Callable
 from wellspring_verify import approvals
 from wellspring_verify.canonical import MalformedError
 from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, user_of
+from wellspring_verify.modes import DEVELOPMENT, find_answer_period, find_mode_period
 
 GapReporter = Callable[[PackEntry | None, str], None]
 """Called with the entry that has a gap (None: the pack) and a message."""
@@ -19,17 +20,30 @@ class ApprovalChecker:
         self._book = book
         self._report_gap = report_gap
 
-    def valid_approvals(self, ref: PackRef, model: str, proposals: list[PackEntry]) -> list[PackEntry]:
-        """Return the valid approvals of exactly these bytes. proposals: all proposals of the same bytes."""
+    def valid_approvals(
+        self, ref: PackRef, model: str, proposals: list[PackEntry], answer: PackEntry | None = None
+    ) -> list[PackEntry]:
+        """Return the valid approvals of exactly these bytes. proposals: all proposals of the same bytes.
+
+        An approval of development counts for what was predicted in development only. answer: None for the end of the
+        pack.
+        """
         for proposal in proposals:
             self._is_signed(proposal, ref, approvals.proposal_text, model, "proposed")
         valid: list[PackEntry] = []
         for approval in self._book.completed("approve", ref.name):
             if ref not in approval.outputs:
                 continue  # It approved other bytes under this id.
+            period = find_mode_period(self._book, approval.tree_index)
             # Only earlier proposals count, as on the platform: an approver may propose the same release later.
-            earlier_proposals = [proposal for proposal in proposals if proposal.tree_index < approval.tree_index]
-            if user_of(approval).casefold() in {user_of(proposal).casefold() for proposal in earlier_proposals}:
+            earlier_proposals = [
+                proposal for proposal in proposals if period.start < proposal.tree_index < approval.tree_index
+            ]
+            if period.mode == DEVELOPMENT:
+                # One person is enough.
+                if earlier_proposals and self._is_signed(approval, ref, approvals.approval_text, model, "approved"):
+                    valid.append(approval)
+            elif user_of(approval).casefold() in {user_of(proposal).casefold() for proposal in earlier_proposals}:
                 self._report_gap(approval, f"{user_of(approval)!a} approved {ref.name!a} and had proposed it")
             elif proposals and not earlier_proposals:
                 self._report_gap(approval, f"{ref.name!a} was approved before it was proposed")
@@ -37,7 +51,28 @@ class ApprovalChecker:
                 approval, earlier_proposals
             ):
                 valid.append(approval)
-        return valid
+        return [approval for approval in valid if self._counts_for(approval, answer)]
+
+    def _counts_for(self, approval: PackEntry, answer: PackEntry | None) -> bool:
+        """Return whether an approval counts for a prediction, or at the end of the pack."""
+        start = find_answer_period(self._book, answer).start
+        # A release that went live in development is live before its approval; the prediction still comes after it.
+        is_early = start < 0 or answer is None or approval.tree_index < answer.tree_index
+        return approval.tree_index > start and is_early
+
+    def came_late(self, approvals: list[PackEntry], effective_from: int, answer: PackEntry | None) -> bool:
+        """Return whether a release went live, at a tree index, before any of its approvals.
+
+        One that went live in development is approved again while it is live, after the project became governed.
+        """
+        is_governed = effective_from > find_answer_period(self._book, answer).start
+        return is_governed and bool(approvals) and min(entry.tree_index for entry in approvals) >= effective_from
+
+    def check_mode(self, answer: PackEntry) -> None:
+        """Report a gap if a prediction does not say that it was made in development."""
+        in_force = find_mode_period(self._book, answer.tree_index).mode
+        if in_force == DEVELOPMENT != fact_text(answer, "mode"):
+            self._report_gap(answer, "its project was in development, and it does not say so")
 
     def check_rollback(self, rollback: PackEntry, model: str) -> None:
         """Report a gap unless the user of a rollback signed it with the enrolled key."""
@@ -113,8 +148,10 @@ class ApprovalChecker:
 
     def _enrolled_keys(self, entry: PackEntry) -> frozenset[str]:
         enrollments = self._book.completed("enroll", f"user:{user_of(entry)}")
+        # A key that was enrolled in development signs nothing in a governed project.
+        start = find_mode_period(self._book, entry.tree_index).start
         return frozenset(
             fact_text(enrollment, "public_key")
             for enrollment in enrollments
-            if enrollment.tree_index < entry.tree_index
+            if start < enrollment.tree_index < entry.tree_index
         )

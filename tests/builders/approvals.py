@@ -47,6 +47,12 @@ class Books:
             pass
         self.change(self.step.entries[-1], service=service)
 
+    def enter_mode(self, mode: str, *, service: str = "supervisor") -> None:
+        """Record the entry that puts a mode into force."""
+        with self.step("mode", "project:x", facts={"mode": mode}):
+            pass
+        self.change(self.step.entries[-1], service=service)
+
     def change(self, entry: Entry, **fields: object) -> None:
         self.step.entries[entry.sequence] = entry.model_copy(update=fields)
 

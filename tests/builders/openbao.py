@@ -16,6 +16,7 @@ from tests.builders.sockets import record_service_users
 from wellspring.embedded import layout, openbao, openbao_setup, packages
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
+from wellspring.records.trust import ProjectMode
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.supervisor.managed_process import ManagedProcess
@@ -37,13 +38,16 @@ PASSWORD = "a sentence that ana keeps in mind"
 
 
 @contextmanager
-def keyserver() -> Generator[Project]:
-    """Start OpenBao for a copy of the example that names some people, and give it its keys, roles and policies."""
+def keyserver(mode: ProjectMode = "governed") -> Generator[Project]:
+    """Start OpenBao for a copy of the example that names some people, and give it its keys, roles and policies.
+
+    mode: in which it is bootstrapped.
+    """
     with projects.create_project() as copied:
         with (copied.root / "wellspring.toml").open("a") as toml:
             for name, role in PEOPLE.items():
                 toml.write(f"\n[users.{name}]\nroles = {[role] if role else []}\n")
-        project = load_project(copied.root)
+        project = in_mode(load_project(copied.root), mode)
         privileges = detect_privileges(project)
         layout.ensure_ownership(project)
         layout.create_folders(project, privileges)
@@ -75,6 +79,11 @@ def keyserver() -> Generator[Project]:
         finally:
             child.stop()
             layout.remove_runtime_dir(project)
+
+
+def in_mode(project: Project, mode: ProjectMode) -> Project:
+    """Return the project as if its wellspring.toml said this mode."""
+    return project.model_copy(update={"project": project.project.model_copy(update={"mode": mode})})
 
 
 class Authenticator:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import JsonValue
@@ -206,7 +206,7 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, StoryStep]:
     }
 
 
-def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = RELEASE) -> StoryStep:
+def predict(output: Mapping[str, Any], content: Mapping[str, JsonValue] = RELEASE) -> StoryStep:
     """Tell how an answer was given."""
     return StoryStep(
         "api",
@@ -215,6 +215,7 @@ def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = REL
         (release(content), ref("edition:b1"), Ref(name=KEY), ref("vector:p1", "vector")),
         (Ref(name=f"answer:{output['id']}", digest=answer_signature.answer_digest(output)),),
         {
+            **({"mode": output["mode"]} if "mode" in output else {}),
             "model": "denials",
             "score": (0.8125).hex(),
             "decision": "denies",

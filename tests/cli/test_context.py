@@ -44,6 +44,7 @@ def test_with_json_only_the_document_is_printed(run: Run, root: Path):
         "total": None,
         "log": None,
         "simulated_at": None,
+        "mode": "governed",
     }
     assert output.err == ""
 

@@ -51,7 +51,7 @@ def test_the_demo_stops_its_servers_when_a_scene_fails(tmp_path: Path, monkeypat
     example_project.copy_example(tmp_path)
     stopped: list[Path] = []
     running = SimpleNamespace(servers=("openbao",), separation="process", separation_reason="no root")
-    monkeypatch.setattr(client, "start_servers", lambda project, progress: running)
+    monkeypatch.setattr(client, "start_servers", lambda project, progress, on_code: running)
     monkeypatch.setattr(client, "stop_servers", lambda project: stopped.append(project.root))
     context = CliContext(folder=tmp_path, as_json=True)
     with (

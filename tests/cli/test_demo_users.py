@@ -22,7 +22,7 @@ def test_each_login_takes_the_next_code(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(demo_users, "time", SimpleNamespace(time=lambda: now[0]))
     monkeypatch.setattr(demo_users, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
     project: Any = SimpleNamespace(root=Path("/nowhere"))
-    users = DemoUsers(project)
+    users = DemoUsers(project, "a code")
     assert [users._take_step("ines") for _ in range(3)] == [99, 100, 101]
     # Those of another user are their own, and no code is used twice.
     assert users._take_step("omar") == 99

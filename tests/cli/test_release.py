@@ -37,6 +37,7 @@ PENDING = {
     "live": False,
     "evaluated_against_live": True,
     "warm": True,
+    "mode": "governed",
     "challenger_share": "",
 }
 LIVE = {**PENDING, "approved_by": "user:bo", "live": True}

@@ -38,10 +38,11 @@ class CommandResult(NamedTuple):
 
 
 class ProjectCommands:
-    """A project folder and the commands run in it."""
+    """A project folder and the commands run in it. bootstrap_code: of the first enrollment, if `up` printed one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.bootstrap_code = ""
 
     def start(self, *words: str, crash_at: str | None = None) -> subprocess.Popen[str]:
         """Start a command. crash_at: the crash point at which it kills itself."""
@@ -65,6 +66,8 @@ class ProjectCommands:
         ran = self.run(*words, crash_at=crash_at)
         if ran.code not in codes:
             raise AssertionError(f"`wellspring {' '.join(words)}` ended with {ran.code}: {ran.error}")
+        if words == ("up",) and ran.document is not None:
+            self.bootstrap_code = ran.document["bootstrap_code"] or ""
         return ran.document
 
     def server(self, name: str) -> int | None:

@@ -61,8 +61,11 @@ class ServingProject(ProjectCommands):
     def enroll_users(self, *names: str) -> None:
         """Enroll users, each at a terminal."""
         for name in names:
-            output = self.run_at_terminal(("users", "enroll", name), [("password: ", PASSWORD), ("again: ", PASSWORD)])
+            prompts = [("code that `up` printed: ", self.bootstrap_code)] if self.bootstrap_code else []
+            prompts += [("password: ", PASSWORD), ("again: ", PASSWORD)]
+            output = self.run_at_terminal(("users", "enroll", name), prompts)
             assert output.exit_code == 0, output.screen
+            self.bootstrap_code = ""
             result = parse_qs(urlsplit(json.loads(output.out)["otpauth_url"]).query)
             self.secrets[name] = result["secret"][0]
 

@@ -11,15 +11,22 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tests.builders.openbao import PASSWORD, Authenticator, keyserver, log_in
+from tests.builders.openbao import PASSWORD, Authenticator, in_mode, keyserver, log_in
 from tests.builders.recording_step import RecordingStep
 from wellspring.embedded import openbao_setup, users
 from wellspring.embedded.control_socket import ControlSocket
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.observe.refusal_log import RefusalLog
 from wellspring.project import Project
+from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.server_sockets import find_server_socket
 from wellspring.trust.identity.openbao import map_errors
-from wellspring.trust.identity.users import read_login_mount, resume_session
+from wellspring.trust.identity.users import (
+    LOGIN_PATH_FILE,
+    login_development_user,
+    read_login_mount,
+    resume_session,
+)
 
 pytestmark = pytest.mark.live
 USER = {
@@ -30,8 +37,9 @@ USER = {
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
-    with keyserver() as project:
-        yield project
+    # With the login of development, too: what the supervisor may do there must not reach the users of the other one.
+    with keyserver("development") as project:
+        yield in_mode(project, "governed")
 
 
 @pytest.fixture
@@ -133,6 +141,8 @@ def test_a_weak_password_is_refused_before_anything_is_created(project: Project,
         ("delete", "identity/mfa/login-enforcement/users", {}),
         ("post", "identity/entity-alias", {"name": "ana"}),
         ("post", "sys/policies/acl/user", {"policy": "x"}),
+        ("delete", "sys/auth/{mount}", {}),
+        ("post", "development/sign/ana", {"input": "eA=="}),
     ],
 )
 def test_the_supervisor_can_create_users_and_change_none(
@@ -161,7 +171,7 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     step = RecordingStep()
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
-        assert set(request) == {"op", "name", "password", "trace"}
+        assert set(request) == {"op", "name", "password", "bootstrap_code", "trace"}
         with openbao_setup.supervisor_session(project) as client:
             return users.enroll_user(project, request["name"], request["password"], client=client, step=step)
 
@@ -180,6 +190,43 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     with pytest.raises(NotFound, match="has no user") as lost:
         users.request_enrollment(project, "guss", PASSWORD)
     assert lost.value.fix == "did you mean 'gus'?"
+
+
+def test_a_user_of_development_signs_with_another_key_until_their_login_is_removed(
+    project: Project, client: Any
+) -> None:
+    development = in_mode(project, "development")
+    step = RecordingStep()
+    built = users.enroll_user(development, "ivy", PASSWORD, client=client, step=step)
+    assert built["otpauth_url"] == ""
+    assert step.done("enroll")[0].facts["mode"] == "development"
+    # An interrupted enrollment is repeated with the same password, and with no other.
+    assert users.enroll_user(development, "ivy", PASSWORD, client=client, step=step) == built
+    with pytest.raises(Refused, match="already enrolled"):
+        users.enroll_user(development, "ivy", "another good password", client=client, step=step)
+    server, mount = find_server_socket(project, "openbao"), read_login_mount(development)
+    for name, password in (("ivy", "another good password"), ("Ivy", PASSWORD), ("nobody", PASSWORD)):
+        with pytest.raises(Refused, match="is wrong"):
+            login_development_user(server, name, password, mount=mount)
+    token = login_development_user(server, "ivy", PASSWORD, mount=mount).token
+    with pytest.raises(Refused, match="does not belong to a user"), resume_session(project, token):
+        pass
+    token = login_development_user(server, "ivy", PASSWORD, mount=mount).token
+    with resume_session(development, token) as session:
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(session.sign(b"x"), b"x")
+    governed = users.enroll_user(project, "ivy", PASSWORD, client=client, step=step)
+    assert governed["public_key"] != built["public_key"]
+
+    lines = (project.state_dir / LOGIN_PATH_FILE).read_bytes()
+    for _ in range(2):
+        # A start after a crash removes it again.
+        (project.state_dir / LOGIN_PATH_FILE).write_bytes(lines)
+        users.remove_development_login(development, client, detect_privileges(project))
+    with pytest.raises(Refused, match="is wrong"):
+        login_development_user(server, "ivy", PASSWORD, mount=mount)
+    with pytest.raises(Refused, match="has no login without a code"):
+        read_login_mount(development)
+    assert f"{read_login_mount(project)}\n".encode() == (project.state_dir / LOGIN_PATH_FILE).read_bytes()
 
 
 def test_act_that_a_command_refused_is_recorded_by_the_supervisor() -> None:

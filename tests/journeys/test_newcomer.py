@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -22,6 +23,8 @@ from pyotp.totp import TOTP
 from tests.architecture import repository
 from tests.builders.shop_orders import write_orders
 from wellspring.cli.pseudo_terminal import run_in_pty
+from wellspring.client import Client
+from wellspring.project import load_project
 
 MAX_COMMANDS = 15
 PASSWORD = "a long enough sentence"
@@ -51,24 +54,33 @@ class NewUser:
         assert done.returncode in codes, done.stderr
         return done.stdout
 
-    def enroll(self, name: str) -> None:
-        result = self._at_prompts(["users", "enroll", name], [("password: ", PASSWORD), ("again: ", PASSWORD)])
-        url = next(line for line in result.splitlines() if line.startswith("otpauth:"))
-        self._secrets[name] = parse_qs(urlsplit(url).query)["secret"][0]
+    def enroll(self, name: str, *, code: str = "", codes: Sequence[int] = (0,)) -> str:
+        """Enroll a user, who types the code that `up` printed if there is one; return the end of the screen."""
+        prompts = [("code that `up` printed: ", code)] if code else []
+        prompts += [("password: ", PASSWORD), ("again: ", PASSWORD)]
+        result = self._at_prompts(["users", "enroll", name], prompts, codes=codes)
+        for line in result.splitlines():
+            if line.startswith("otpauth:"):
+                self._secrets[name] = parse_qs(urlsplit(line).query)["secret"][0]
+        return result
 
-    def act(self, name: str, *words: str) -> str:
-        """Type a command that needs a login."""
-        code = TOTP(self._secrets[name]).now()
-        return self._at_prompts(words, [("name: ", name), ("password: ", PASSWORD), ("code: ", code)])
+    def act(self, name: str, *words: str, codes: Sequence[int] = (0,)) -> str:
+        """Type a command that needs a login: with a code, if the user has an authenticator."""
+        prompts = [("name: ", name), ("password: ", PASSWORD)]
+        if name in self._secrets:
+            prompts.append(("code: ", TOTP(self._secrets[name]).now()))
+        return self._at_prompts(words, prompts, codes=codes)
 
-    def _at_prompts(self, words: Sequence[str], answers: Sequence[tuple[str, str]]) -> str:
+    def _at_prompts(
+        self, words: Sequence[str], answers: Sequence[tuple[str, str]], *, codes: Sequence[int] = (0,)
+    ) -> str:
         words = ("wellspring", *words)
         self.commands.append(" ".join(words))
         # `env -C` sets the working directory of the child.
         output = run_in_pty(["env", "-C", str(self.folder), *self._argv(words)], answers)
-        print(f"$ {self.commands[-1]}\n{output.out}")
-        assert output.exit_code == 0, output.screen
-        return output.out
+        print(f"$ {self.commands[-1]}\n{output.out}{output.screen}")
+        assert output.exit_code in codes, output.screen
+        return output.out if output.exit_code == 0 else output.screen
 
     def _argv(self, words: Sequence[str]) -> list[str]:
         own = self.bin / words[0]
@@ -93,9 +105,11 @@ def user() -> Iterator[NewUser]:
 @pytest.mark.slow
 def test_a_new_file_becomes_a_prediction(user: NewUser) -> None:
     write_orders(user.folder / "orders.csv", days=300, a_day=60, customers=1500, has_quantity=True)
-    predict_from_file(user)
+    prediction = predict_from_file(user)
     # Two more commands create the environment and install the wheel.
     assert len(user.commands) <= MAX_COMMANDS - 2
+    check_development(user, prediction)
+    govern_project(user, prediction["release"])
 
 
 @pytest.mark.live
@@ -126,7 +140,7 @@ def commit_project(folder: Path) -> str:
     return head.stdout.strip()
 
 
-def predict_from_file(user: NewUser) -> None:
+def predict_from_file(user: NewUser) -> dict[str, Any]:
     """Go from an empty folder and a file to a prediction."""
     user.run("wellspring", "new", "project", "shop")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(user.folder / "shop" / "tests")]
@@ -154,13 +168,67 @@ def predict_from_file(user: NewUser) -> None:
     stored = json.loads((user.folder / ".wellspring" / "models" / "candidates" / f"{candidate}.json").read_bytes())
     assert (stored["git_commit"], stored["git_dirty"]) == (head, False)
     user.enroll("ann")
-    user.enroll("bob")
     release = _next(user.act("ann", "release", "propose", candidate))[-1]
-    user.act("bob", "release", "approve", release)
+    user.act("ann", "release", "approve", release)
     result = json.loads(user.run("wellspring", "predict", "returns", "--newest", "--json"))
     assert result["decision"] in ("returned", "not_returned")
     assert (result["release"], bool(result["reasons"]), result["freshness"]) == (release, True, "fresh")
+    assert result["mode"] == "development"
     _check_no_private_values(user.folder)
+    return result
+
+
+def check_development(user: NewUser, prediction: dict[str, Any]) -> None:
+    """Check that a project in development says so everywhere, and that its evidence is refused."""
+    assert "DEVELOPMENT" in user.run("wellspring", "status")
+    assert json.loads(user.run("wellspring", "status", "--json"))["mode"] == "development"
+    assert "development" in user.run("wellspring", "release", "list")
+    assert Client(load_project(user.folder)).health()["mode"] == "development"
+    (user.folder / "answer.json").write_text(json.dumps(prediction))
+    user.run("wellspring", "prove", f"prediction:{prediction['id']}", "--out", "pack")
+    assert json.loads((user.folder / "pack" / "manifest.json").read_bytes())["mode"] == "development"
+    (user.folder / "keys.txt").write_text(user.run("wellspring", "ledger", "key"))
+    assert verify_pack(user, codes=(77,)).startswith("REFUSED WITHOUT --allow-development, DEVELOPMENT: prediction:")
+    assert verify_pack(user, "--allow-development").startswith("VERIFIED, DEVELOPMENT: prediction:")
+
+
+def verify_pack(user: NewUser, *options: str, codes: Sequence[int] = (0,)) -> str:
+    words = ("verify", "pack", "--key", "keys.txt", "--witness", "keys.txt", "--answer", "answer.json", *options)
+    return user.run("wellspring", *words, codes=codes)
+
+
+def govern_project(user: NewUser, release: str) -> None:
+    """Go from development to governed: nothing is served until two enrolled persons have signed again."""
+    project_file = user.folder / "wellspring.toml"
+    development_text = project_file.read_text()
+    project_file.write_text(development_text.replace('mode = "development"', 'mode = "governed"'))
+    code = user.run("wellspring", "up").partition("shown only once: ")[2].split()[0]
+    project_file.write_text(development_text)
+    for words in (("up",), ("users", "list"), ("ledger", "verify"), ("transform",)):
+        user.run("wellspring", *words, codes=(78,))
+    project_file.write_text(development_text.replace('mode = "development"', 'mode = "governed"'))
+    user.run("wellspring", "predict", "returns", "--newest", codes=(77,))
+    assert "`wellspring up` printed" in user.enroll("ann", code="AAAA-BBBB-CCCC-DDDD", codes=(77,))
+    user.enroll("ann", code=code)
+    user.enroll("bob")
+    candidate = json.loads((user.folder / ".wellspring/models/releases" / f"{release}.json").read_bytes())["candidate"]
+    user.act("ann", "release", "propose", candidate)
+    user.run("wellspring", "predict", "returns", "--newest", codes=(77,))
+    user.act("bob", "release", "approve", release)
+    result = json.loads(user.run("wellspring", "predict", "returns", "--newest", "--json"))
+    assert (result["release"], result["mode"]) == (release, "governed")
+    (user.folder / "answer.json").write_text(json.dumps(result))
+    shutil.rmtree(user.folder / "pack")
+    user.run("wellspring", "prove", f"prediction:{result['id']}", "--out", "pack")
+    assert verify_pack(user).startswith("VERIFIED: prediction:")
+    (incident,) = [
+        item for item in json.loads(user.run("wellspring", "incident", "list", "--json"))
+        if item["code"] == "first_enrollment"
+    ]  # fmt: skip
+    assert [act["what"] for act in incident["acts"]] == [
+        "issue_code", "enroll user:ann", "enroll user:ann", "enroll user:bob",
+    ]  # fmt: skip
+    assert incident["state"] == "healed"
 
 
 def _next(result: str) -> list[str]:

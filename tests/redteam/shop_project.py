@@ -30,6 +30,7 @@ def create_shop(root: Path, *, days: int = DAYS) -> ServingProject:
         project_file = Path(folder) / "shop" / "wellspring.toml"
         # The machine of a test may be too busy for the default.
         text = project_file.read_text(encoding="utf-8").replace("[features]\n", "[features]\nread_seconds = 5\n")
+        text = text.replace('mode = "development"', 'mode = "governed"')
         project_file.write_text(text, encoding="utf-8")
         shop = ServingProject(root, example=Path(folder) / "shop")
         shop.must("up")

@@ -100,6 +100,27 @@ def test_unapproved_live_release_is_not_served(project: Released):
         project.model_store().get("denials")
 
 
+def test_a_release_of_development_is_not_served_once_the_project_is_governed(tmp_path: Path):
+    project = Released(tmp_path)
+    project.books.enter_mode("development")
+    release = project.released()
+    cache = project.model_store()
+    assert cache.get("denials").stable.mode == "development"
+    project.books.enter_mode("governed")
+    project.clock.pass_(seconds=6)
+    for _ in range(2):
+        with pytest.raises(Refused, match="not approved"):
+            cache.get("denials")
+        project.clock.pass_(seconds=6)
+    # The refusal is recorded once.
+    assert [entry.phase for entry in project.step.entries if entry.action == "serve"] == ["done", "refused"]
+    for person in (project.ana, project.bo):
+        project.books.enrol(person)
+    project.approve(release)
+    project.clock.pass_(seconds=6)
+    assert cache.get("denials").stable.mode == "governed"
+
+
 def test_unavailable_dependency_is_retried(project: Released):
     release = project.released()
     cache = project.model_store()

@@ -43,6 +43,43 @@ def policies() -> PolicySet:
     return policy.load_policies(EXAMPLE)
 
 
+def test_in_development_one_person_releases_and_the_approval_says_so(ana: Somebody) -> None:
+    books, proposed = Books(), release()
+    books.enter_mode("development")
+    books.enrol(ana)
+    record_proposal(proposed, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_approval(proposed, ana, books, ANYTHING, step=books.step)
+    approval = find_approval(books, proposed)
+    assert approval is not None
+    assert approval.approver == "user:ana"
+    assert books.step.done("approve")[0].facts["mode"] == "development"
+
+
+def test_the_end_of_development_voids_enrollments_proposals_and_approvals(ana: Somebody, bo: Somebody) -> None:
+    books, proposed = Books(), release()
+    books.enter_mode("development")
+    for person in (ana, bo):
+        books.enrol(person)
+    record_proposal(proposed, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_approval(proposed, bo, books, ANYTHING, step=books.step)
+    books.enter_mode("governed")
+    assert find_approval(books, proposed) is None
+    with pytest.raises(Refused, match="no enrollment of user:ana"):
+        record_proposal(proposed, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    again, second = Somebody("ana", "owner", "approver"), Somebody("bo", "approver")
+    books.enrol(again)
+    books.enrol(second)
+    with pytest.raises(Refused, match="was not proposed"):
+        record_approval(proposed, second, books, ANYTHING, step=books.step)
+    record_proposal(proposed, CANDIDATE, again, ledger=books, policies=ANYTHING, step=books.step)
+    with pytest.raises(Refused, match="another user must approve"):
+        record_approval(proposed, again, books, ANYTHING, step=books.step)
+    assert find_approval(books, proposed) is None
+    record_approval(proposed, second, books, ANYTHING, step=books.step)
+    assert find_approval(books, proposed) is not None
+    assert books.step.done("approve")[-1].facts["mode"] == "governed"
+
+
 def test_proposal_and_approval_by_two_users_are_recorded(
     books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:

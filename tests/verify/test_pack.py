@@ -138,9 +138,9 @@ def test_more_than_any_pack_holds_is_never_read(copy: Built, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "read_bytes", counted)
     whole = sum(map(len, copy.files().values()))
-    monkeypatch.setattr("wellspring_verify.pack._MAX_PACK_BYTES", whole)
+    monkeypatch.setattr("wellspring_verify.pack_files._MAX_PACK_BYTES", whole)
     assert check(copy).outcome == 0
-    monkeypatch.setattr("wellspring_verify.pack._MAX_PACK_BYTES", 2 * whole)
+    monkeypatch.setattr("wellspring_verify.pack_files._MAX_PACK_BYTES", 2 * whole)
     for name in ("contracts/a.yaml", "contracts/b.yaml", "contracts/c.yaml"):
         with (copy.folder / name).open("wb") as file:
             file.truncate(whole)

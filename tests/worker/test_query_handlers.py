@@ -57,6 +57,7 @@ def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, bo
             "approved_by": "",
             "live": True,
             "evaluated_against_live": False,
+            "mode": "",
             "warm": False,
             "challenger_share": "",
         }

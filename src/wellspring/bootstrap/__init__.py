@@ -204,10 +204,18 @@ def open_sealed_manifests(project: Project) -> ContentStore:
 
 
 def open_ledger_index(project: Project) -> LedgerIndex:
-    """Open the index of the ledger for reading; it needs no server."""
-    from wellspring.trust.ledger.index import LedgerIndex
+    """Open the index of the ledger for reading; it needs no server.
 
-    return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project), project.journals_dir)
+    Every process opens it here. Raises ProjectError for a governed project whose wellspring.toml says development.
+    """
+    from wellspring.trust.ledger.index import LedgerIndex
+    from wellspring.trust.modes import require_mode
+
+    index = LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project), project.journals_dir)
+    # The sequencer rebuilds an index that is missing; `up` checks again after that.
+    with suppress(Unavailable):
+        require_mode(project, index)
+    return index
 
 
 def open_ledger_reader(project: Project, *, clock: Clock | None = None) -> LedgerReader:

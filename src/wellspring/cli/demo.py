@@ -34,8 +34,8 @@ def demo(ctx: CliContext, keep_up: bool) -> int:
     demo_project = project.load_project(folder)
     check_installed(demo_project)
     started_at = time.perf_counter()
-    with _demo_servers(ctx, demo_project, keep_up=keep_up) as startup:
-        figures = [startup, *_demo_scenes(ctx, demo_project, example_project.load_vendor_module())]
+    with _demo_servers(ctx, demo_project, keep_up=keep_up) as (startup, code):
+        figures = [startup, *_demo_scenes(ctx, demo_project, example_project.load_vendor_module(), code)]
     total_seconds = time.perf_counter() - started_at
     example_project.record_demo_end(folder)
     figures.append(
@@ -61,23 +61,26 @@ def demo(ctx: CliContext, keep_up: bool) -> int:
 
 
 @contextmanager
-def _demo_servers(ctx: CliContext, project: Project, *, keep_up: bool) -> Iterator[DemoFigure]:
+def _demo_servers(ctx: CliContext, project: Project, *, keep_up: bool) -> Iterator[tuple[DemoFigure, str]]:
+    """Start the servers, and stop them at the end; yield how long it took, and the code of the first enrollment."""
     from wellspring.runtime.run_state import describe_separation
     from wellspring.supervisor import client
 
     ctx.echo(f"project: {project.root}")
     started_at = time.perf_counter()
-    running = client.start_servers(project, progress=lambda line: ctx.echo(f"  {line}"))
+    codes: list[str] = []
+    running = client.start_servers(project, progress=lambda line: ctx.echo(f"  {line}"), on_code=codes.append)
     seconds = time.perf_counter() - started_at
     ctx.echo(f"  {describe_separation(running.separation, running.separation_reason)}")
+    figure = DemoFigure("servers up", f"{', '.join(running.servers)}: every probe passes", f"{seconds:.1f} s")
     try:
-        yield DemoFigure("servers up", f"{', '.join(running.servers)}: every probe passes", f"{seconds:.1f} s")
+        yield figure, codes[0] if codes else ""
     finally:
         if not keep_up:
             client.stop_servers(project)
 
 
-def _demo_scenes(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:
+def _demo_scenes(ctx: CliContext, project: Project, vendor: Any, code: str) -> Iterator[DemoFigure]:
     """Run the scenes in order. Each scene checks its outcome, so a demo that ends has shown every outcome."""
     from wellspring.cli import demo_predictions
 
@@ -88,7 +91,7 @@ def _demo_scenes(ctx: CliContext, project: Project, vendor: Any) -> Iterator[Dem
     yield from _broken_schema_scene(ctx, project, vendor, outbox)
     yield from _repair_scene(ctx, project, vendor, outbox, drop, repairable)
     yield from _proof_scene(ctx, project)
-    yield from demo_predictions.run_prediction_scenes(ctx, project, vendor)
+    yield from demo_predictions.run_prediction_scenes(ctx, project, vendor, code)
 
 
 def _good_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> Iterator[DemoFigure]:

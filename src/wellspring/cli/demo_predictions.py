@@ -25,12 +25,12 @@ PREDICTION_COUNT = 200
 """Predictions requested for the latency percentiles and the replay."""
 
 
-def run_prediction_scenes(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:
-    """Run the scenes in order."""
+def run_prediction_scenes(ctx: CliContext, project: Project, vendor: Any, code: str) -> Iterator[DemoFigure]:
+    """Run the scenes in order. code: of the first enrollment, which the start of the servers printed."""
     yield from _feature_scene(ctx, project, vendor)
     candidate, figures = _training_scene(ctx, project, vendor)
     yield from figures
-    users = DemoUsers(project)
+    users = DemoUsers(project, code)
     yield from _release_scene(ctx, users, candidate)
     yield from _refused_scene(ctx, project, vendor)
     yield from _prediction_scene(ctx, project)

@@ -17,9 +17,13 @@ _CODE_SECONDS = 30
 
 
 class DemoUsers:
-    """The users ines and omar, each at a pseudo-terminal with a password and authenticator codes."""
+    """The users ines and omar, each at a pseudo-terminal with a password and authenticator codes.
 
-    def __init__(self, project: Project) -> None:
+    code: what the first of them types to be enrolled.
+    """
+
+    def __init__(self, project: Project, code: str) -> None:
+        self._code = code
         self._command = [sys.executable, "-m", "wellspring.cli", "--project", str(project.root), "--json"]
         self._secrets: dict[str, tuple[str, str]] = {}
         self._last_steps: dict[str, int] = {}
@@ -30,7 +34,8 @@ class DemoUsers:
         from wellspring.cli.pseudo_terminal import run_in_pty
 
         password = secrets.token_urlsafe(18)
-        inputs = [("password: ", password), ("again: ", password)]
+        prompts = [] if self._secrets else [("code that `up` printed: ", self._code)]
+        inputs = [*prompts, ("password: ", password), ("again: ", password)]
         result = run_in_pty([*self._command, "users", "enroll", name], inputs)
         require_outcome(result.exit_code == 0, f"{name} is enrolled (the terminal shows {result.screen.strip()!r})")
         query = parse_qs(urlsplit(json.loads(result.out)["otpauth_url"]).query)

@@ -36,7 +36,8 @@ def create_project(ctx: CliContext, name: str, kind: str) -> int:
     for empty_folder in ("contracts", "models", "dbt/models", "dbt/tests"):
         (folder / empty_folder).mkdir(parents=True, exist_ok=True)
     nested = folder.parent == Path.cwd()
-    ctx.echo(f"project {name} in {folder}: {len(files)} files; its users are ann (author) and bob (approver)")
+    ctx.echo(f"project {name} in {folder}: {len(files)} files; its users are ann (author, approver) and bob (approver)")
+    ctx.echo("it is in development: one person releases a model, without an authenticator; README.md has the way on")
     ctx.print_result(
         {"project": name, "folder": str(folder), "files": sorted(map(str, files))},
         next_command=f"cd {folder.name if nested else folder} && wellspring new contract ../FILE.csv",

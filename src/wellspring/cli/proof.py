@@ -78,9 +78,15 @@ def _pack_subject(pack: Path) -> str | None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file with a prediction as the API returned it, to compare with PACK.",
 )
+@click.option("--allow-development", is_flag=True, help="Accept evidence of a project in development.")
 @click.pass_obj
-def verify(ctx: CliContext, pack: Path, key: str | None, witness: str | None, answer: Path | None) -> int:
-    """Verify PACK offline. Exit 0: verified. 10: a key is missing. 20: corrupted; its file is named."""
+def verify(
+    ctx: CliContext, pack: Path, key: str | None, witness: str | None, answer: Path | None, allow_development: bool
+) -> int:
+    """Verify PACK offline. Exit 0: verified. 10: a key is missing. 20: corrupted. 77: of a project in development.
+
+    In a project in development one person releases a model; --allow-development accepts its evidence.
+    """
     from wellspring_verify import cli as verifier
 
     _require_inputs(pack, key, witness, answer)
@@ -88,6 +94,7 @@ def verify(ctx: CliContext, pack: Path, key: str | None, witness: str | None, an
     arguments += ["--key", key] if key else []
     arguments += ["--witness", witness] if witness else []
     arguments += ["--answer", str(answer)] if answer else []
+    arguments += ["--allow-development"] if allow_development else []
     return verifier.main([*arguments, *(["--json"] if ctx.as_json else [])])
 
 

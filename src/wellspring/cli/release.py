@@ -48,7 +48,10 @@ release.add_command(promote)
 @click.option("--kind", type=click.Choice(change.KIND_NAMES), help="Propose a change of this kind, from disk.")
 @click.pass_obj
 def propose(ctx: CliContext, candidate: str, kind: str | None) -> int:
-    """Propose CANDIDATE for release, or with --kind what is on disk. You log in; a second user must approve it."""
+    """Propose CANDIDATE for release, or with --kind what is on disk. You log in; a second user must approve it.
+
+    In development you may approve it yourself.
+    """
     from wellspring.models.releases.candidates import list_candidates
     from wellspring.models.releases.store import ReleaseStore
 
@@ -62,9 +65,9 @@ def propose(ctx: CliContext, candidate: str, kind: str | None) -> int:
     ctx.echo(_describe_release(draft))
     print_feature_diff(ctx, run_worker(project, "feature-diff", candidate))
     proposed = _run_as_user(project, "propose", candidate, "proposal", draft["model"], draft["id"], draft["digest"])
-    ctx.echo(
-        f"release {proposed['release']['id']} of {proposed['release']['model']} needs the approval of a second user"
-    )
+    is_development = project.project.mode == "development"
+    approver = "a user: in development, your own is enough" if is_development else "a second user"
+    ctx.echo(f"release {proposed['release']['id']} of {proposed['release']['model']} needs the approval of {approver}")
     ctx.print_result(proposed, next_command=f"wellspring release approve {proposed['release']['id']}")
     return 0
 
@@ -75,7 +78,10 @@ def propose(ctx: CliContext, candidate: str, kind: str | None) -> int:
 @click.option("--share", callback=validate_share, help="Share of the challenger: 0.1 or 10% (default 0.1).")
 @click.pass_obj
 def approve(ctx: CliContext, name: str, challenger: bool, share: str | None) -> int:
-    """Approve the release NAME that another user proposed. You log in and sign it, and it becomes live."""
+    """Approve the release NAME that another user proposed. You log in and sign it, and it becomes live.
+
+    In development you may have proposed it yourself.
+    """
     if share is not None and not challenger:
         raise click.UsageError("--share is the share of a challenger: add --challenger")
     from wellspring.models.releases.store import ReleaseStore
@@ -164,9 +170,9 @@ def list_releases(ctx: CliContext) -> int:
         rows = [tuple(candidate[column] for column in columns) for candidate in candidates]
         ctx.echo_table(("model", "candidate", "gate", "task", "metric", "value", "edition"), rows)
     if releases:
-        columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live", "challenger_share", "warm")
+        columns = ("model", "id", "candidate", "proposed_by", "approved_by", "mode", "live", "challenger_share", "warm")
         rows = [tuple(release[column] for column in columns) for release in releases]
-        header = ("model", "release", "candidate", "proposed by", "approved by", "live", "challenger", "warm")
+        header = ("model", "release", "candidate", "proposed by", "approved by", "mode", "live", "challenger", "warm")
         ctx.echo_table(header, rows)
     change.print_changes(ctx, overview["changes"])
     if not candidates:
@@ -180,6 +186,11 @@ def _next_release_command(project: Project, candidates: list[dict[str, Any]], re
     pending = [release for release in releases if not release["approved_by"] and release["evaluated_against_live"]]
     if pending:
         return f"wellspring release approve {pending[0]['id']}"
+    # It was approved in development: it is proposed and approved again, while it is live.
+    void = next((release for release in releases if release["live"] and not release["approved_by"]), None)
+    if void is not None:
+        command = f"approve {void['id']}" if void["proposed_by"] else f"propose {void['candidate']}"
+        return f"wellspring release {command}"
     proposed_ids = {release["candidate"] for release in releases}
     promotable = [
         candidate["id"]

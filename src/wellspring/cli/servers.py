@@ -9,7 +9,12 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import escape_text, format_age
-from wellspring.runtime.run_state import describe_separation, find_unread_changes, read_run_state
+from wellspring.runtime.run_state import (
+    DEVELOPMENT_NOTICE,
+    describe_separation,
+    find_unread_changes,
+    read_run_state,
+)
 
 if TYPE_CHECKING:
     from wellspring.project import Project
@@ -26,10 +31,17 @@ def up(ctx: CliContext) -> int:
     """
     from wellspring.supervisor import client
 
-    running = client.start_servers(ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"))
+    codes: list[str] = []
+    running = client.start_servers(
+        ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"), on_code=codes.append
+    )
     ctx.echo(f"up: {', '.join(running.servers)}")
     ctx.echo(describe_separation(running.separation, running.separation_reason))
-    ctx.print_result(running.model_dump(mode="json"), next_command="wellspring ingest")
+    _echo_mode(ctx, running.mode)
+    for code in codes:
+        ctx.echo(f"the code of the first enrollment, shown only once: {code}")
+    document = {**running.model_dump(mode="json"), "bootstrap_code": codes[0] if codes else None}
+    ctx.print_result(document, next_command="wellspring ingest")
     return 0
 
 
@@ -98,6 +110,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
     )
     if running is not None:
         ctx.echo(describe_separation(running.separation, running.separation_reason))
+    _echo_mode(ctx, project.project.mode if running is None else running.mode)
     unread_changes = find_unread_changes(project, running)
     for change in unread_changes:
         ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
@@ -140,6 +153,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
             "servers": [row._asdict() for row in rows],
             "running": running and running.model_dump(mode="json"),
             "policies": policies,
+            "mode": project.project.mode if running is None else running.mode,
             "unread_changes": [change._asdict() for change in unread_changes],
             "incidents": [item.model_dump(mode="json") for item in incidents],
             "log": log and log._asdict(),
@@ -202,6 +216,10 @@ def _describe_policies(project: Project) -> str:
     from wellspring.bootstrap.policy_ports import open_released_policies
 
     return open_released_policies(project, open_ledger_index(project)).describe_difference()
+
+
+def _echo_mode(ctx: CliContext, mode: str) -> None:
+    ctx.echo(DEVELOPMENT_NOTICE if mode == "development" else "mode: governed")
 
 
 def _read_log_status(project: Project) -> SequencerStatus | None:

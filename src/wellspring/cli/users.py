@@ -1,4 +1,7 @@
-"""The `users` commands, and the login of a user at a terminal: name, password and code, never by option."""
+"""The `users` commands, and the login of a user at a terminal: name, password and code, never by option.
+
+In development, without a code.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def list_users(ctx: CliContext) -> int:
 @click.argument("name")
 @click.pass_obj
 def enroll(ctx: CliContext, name: str) -> int:
-    """Enroll NAME: the user sets a password at this terminal and stores the authenticator key, which is shown once."""
+    """Enroll NAME: the user sets a password at this terminal and stores the authenticator key, which is shown once.
+
+    The first user of a governed project types the code that `up` printed. In development, without an authenticator.
+    """
     from wellspring.cli.worker_client import run_worker
     from wellspring.embedded import users as enrollment
     from wellspring.errors import Unavailable
@@ -65,15 +71,25 @@ def enroll(ctx: CliContext, name: str) -> int:
     # Check before the password prompt: the servers must be up, and the user not yet enrolled.
     if read_run_state(project) is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
+    enrolled_names: list[str] = []
     # While the log cannot be read, only the supervisor checks for an earlier enrollment.
     with suppress(Unavailable):
-        if name in run_worker(project, "enrolled"):
-            enrollment.report_refusal(project, "enroll", name)
-            raise enrollment.already_enrolled(name)
+        enrolled_names = run_worker(project, "enrolled")
+    if name in enrolled_names:
+        enrollment.report_refusal(project, "enroll", name)
+        raise enrollment.already_enrolled(name)
+    is_development = project.project.mode == "development"
+    needs_code = not enrolled_names and not is_development
+    code = click.prompt("code that `up` printed", err=True) if needs_code else ""
     password = click.prompt("password", hide_input=True, confirmation_prompt="again")
-    enrolled: dict[str, Any] = enrollment.request_enrollment(project, name, str(password), trace=get_command_trace())
-    ctx.echo(f"{name} is enrolled; the authenticator URL, shown only once:")
-    ctx.echo(str(enrolled["otpauth_url"]))
+    enrolled: dict[str, Any] = enrollment.request_enrollment(
+        project, name, str(password), bootstrap_code=str(code), trace=get_command_trace()
+    )
+    if is_development:
+        ctx.echo(f"{name} is enrolled, in development: without an authenticator")
+    else:
+        ctx.echo(f"{name} is enrolled; the authenticator URL, shown only once:")
+        ctx.echo(str(enrolled["otpauth_url"]))
     ctx.print_result({"name": name, **enrolled}, next_command="wellspring users list")
     return 0
 
@@ -81,6 +97,7 @@ def enroll(ctx: CliContext, name: str) -> int:
 def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
     """Prompt for name, password and code, log in to OpenBao, sign the note of an act, and revoke the login's token.
 
+    In development, without a code.
     Raises Refused without a terminal, and for a wrong password or code.
     """
     return sign_notes_as_user(project, [(kind, lines)])[0]
@@ -97,8 +114,11 @@ def sign_notes_as_user(project: Project, unsigned: Sequence[tuple[NoteKind, tupl
     server, mount = find_server_socket(project, "openbao"), identity.read_login_mount(project)
     name = click.prompt("name", err=True)
     password = click.prompt("password", hide_input=True, err=True)
-    code = click.prompt("code", hide_input=True, err=True)
-    token = identity.login_user(server, str(name), str(password), str(code), mount=mount).token
+    if project.project.mode == "development":
+        token = identity.login_development_user(server, str(name), str(password), mount=mount).token
+    else:
+        code = click.prompt("code", hide_input=True, err=True)
+        token = identity.login_user(server, str(name), str(password), str(code), mount=mount).token
     if name not in project.users:
         # A removed user still has a password; the session refuses the act.
         enrollment.report_refusal(project, "sign", str(name))

@@ -32,6 +32,7 @@ from wellspring.trust.ledger.leaf import encode_leaf
 from wellspring.trust.ledger.tree import MerkleTree, encode_hashes
 from wellspring_verify import canonical, entries, notes
 from wellspring_verify.leaf import parse_leaf
+from wellspring_verify.modes import describe_development
 from wellspring_verify.story import contract_refs, render_story_json, render_story_page
 
 _DOCUMENT_KINDS = frozenset({"release", "candidate", "artifact", "views", "policies", "dbt"})
@@ -183,6 +184,8 @@ def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, by
         files[f"contracts/{name}.yaml"] = content
     file_digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     content = {"version": 1, "subject": story.subject, "origin": origin, "files": file_digests}
+    if describe_development(entries.EntryBook(verifier_entries)):
+        content["mode"] = "development"
     if story.parts:
         content |= {"version": 2, "parts": {part.subject: part.digest for part in story.parts}}
     return EvidencePack(canonical.dumps_canonical(content), files)

@@ -11,8 +11,8 @@
 | evaluate           | inputs                         | edition, run              |
 | publish            | inputs, facts `parent`, `drops`| edition, drop             |
 
-Of the other releases of a model, only the changes of its deployment are included. The story of a prediction has no
-entry after the prediction, so it is sealed once.
+Each story has the entries that say in which mode the project was. Of the other releases of a model, only the changes of
+its deployment are included. The story of a prediction has no entry after the prediction, so it is sealed once.
 
 The story of a pipeline, which has the name of its source, has the newest landed edition with a drop of that source, the
 newest built edition, the builds of both, and every entry about the contracts of that source.
@@ -30,6 +30,7 @@ from typing import NamedTuple
 from wellspring.compliance.sealed_parts import SealedParts, StoryPart
 from wellspring.records.trust import Entry, IndexedEntry
 from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.modes import MODE_ACTION
 
 DEPLOYMENT_ACTIONS = ("promote", "rollback", "deploy", "undeploy")
 """Actions that change which releases of a model may answer."""
@@ -79,6 +80,8 @@ def collect_with_parts(index: LedgerIndex, subject: str, sealed: SealedParts | N
             parts[item] = None
         else:
             entries_by_index[item.index] = item
+    if entries_by_index and kind != "prediction":
+        entries_by_index |= {mode.index: mode for mode in index.list_entries(action=MODE_ACTION)}
     return CollectedStory([entries_by_index[tree_index] for tree_index in sorted(entries_by_index)], tuple(parts))
 
 
@@ -236,6 +239,7 @@ def _prediction_entries(source: _StorySource, prediction: str) -> Iterator[Index
             collected.append(item)
     for model in {indexed.entry.text("model") for indexed in predictions}:
         collected += _live_changes(index, model)
+    collected += index.list_entries(action=MODE_ACTION)
     intent_ids = {
         indexed.entry.id for indexed in collected if indexed.index <= last_index and indexed.entry.phase == "intent"
     }

@@ -156,6 +156,8 @@ class OpenBaoBootstrap:
     def configure_server(self) -> None:
         """Create secret engines, keys, policies, roles and the login of users, and write the path of that login."""
         root = self._root_client
+        is_development = self._project.project.mode == "development"
+        development_policies = (users.DEVELOPMENT_ENROLLMENT_POLICY,) if is_development else ()
         with map_errors("create its keys and roles"):
             root.sys.enable_secrets_engine("transit")
             root.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
@@ -179,16 +181,17 @@ class OpenBaoBootstrap:
                 )
             root.auth.approle.create_or_update_approle(
                 "supervisor",
-                token_policies=["supervisor", users.ENROLLMENT_POLICY],
+                token_policies=["supervisor", users.ENROLLMENT_POLICY, *development_policies],
                 token_no_default_policy=True,
                 token_type="service",  # noqa: S106 (a token type, not a token)
                 token_ttl=f"{WRAP_TTL_SECONDS}s",
                 token_max_ttl=f"{WRAP_TTL_SECONDS}s",
             )
-            login_mount = users.configure_user_login(root)
-        write_secret_file(
-            self._project.state_dir / LOGIN_PATH_FILE, f"{login_mount}\n".encode(), self._privileges, None
-        )
+            mounts = [users.configure_user_login(root)]
+            if is_development:
+                mounts.append(users.configure_development_login(root))
+        lines = "".join(f"{mount}\n" for mount in mounts)
+        write_secret_file(self._project.state_dir / LOGIN_PATH_FILE, lines.encode(), self._privileges, None)
         self._wait_for_kv_engine(root)
 
     def store_secret(self, path: str, values: dict[str, str]) -> None:

@@ -16,21 +16,29 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from pydantic import JsonValue
 
 from wellspring.embedded.control_socket import send_request
+from wellspring.embedded.layout import write_secret_file
 from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError, suggest_name
 from wellspring.observe.refusal_log import RefusalLog
 from wellspring.project import PROJECT_FILE, Project, UserSettings, load_project
 from wellspring.records.observe import Recorder
+from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.trust.identity.openbao import map_errors
 from wellspring.trust.identity.users import (
+    DEVELOPMENT_SIGNING_POLICY,
+    DEVELOPMENT_TRANSIT_MOUNT,
+    LOGIN_PATH_FILE,
     SIGNING_POLICY,
     TOKEN_TTL_SECONDS,
     TRANSIT_MOUNT,
     USER_NAME_PATTERN,
     read_login_mount,
+    select_transit_mount,
 )
 
 ENROLLMENT_POLICY = "enrollment"
 """Name of the policy that lets the supervisor enroll users."""
+DEVELOPMENT_ENROLLMENT_POLICY = "development-enrollment"
+"""The same for the users of a project in development; it also lets the supervisor remove their login."""
 MIN_PASSWORD_LENGTH = 12
 """Minimum number of characters of a password."""
 LOCKOUT = {
@@ -62,7 +70,7 @@ path "auth/token/revoke-self" {{ capabilities = ["update"] }}
 """
 # The supervisor can create a user with exactly these parameters and cannot update one. OpenBao returns a TOTP secret
 # only when it creates it. `+` matches one path segment, so paths below a key (rotate, config) are denied.
-_ENROLLMENT_POLICY_TEMPLATE = """
+_CREATION_POLICY_TEMPLATE = """
 path "auth/{users}/users/+" {{
   capabilities = ["create"]
   allowed_parameters = {{
@@ -76,6 +84,21 @@ path "auth/{users}/users/+" {{
   required_parameters = ["password", "token_policies", "token_no_default_policy", "token_ttl", "token_max_ttl",
     "token_type"]
 }}
+path "{mount}/keys/+" {{
+  capabilities = ["create", "update"]
+  allowed_parameters = {{ "type" = ["ed25519"] }}
+  required_parameters = ["type"]
+}}
+"""
+_DEVELOPMENT_ENROLLMENT_TEMPLATE = (
+    _CREATION_POLICY_TEMPLATE
+    + """
+path "sys/auth/{users}" {{ capabilities = ["delete", "sudo"] }}
+"""
+)
+_ENROLLMENT_POLICY_TEMPLATE = (
+    _CREATION_POLICY_TEMPLATE
+    + """
 path "identity/lookup/entity" {{
   capabilities = ["update"]
   allowed_parameters = {{ "alias_name" = [], "alias_mount_accessor" = ["{accessor}"] }}
@@ -86,12 +109,8 @@ path "identity/mfa/method/totp/admin-generate" {{
   allowed_parameters = {{ "method_id" = ["{method}"], "entity_id" = [] }}
   required_parameters = ["method_id", "entity_id"]
 }}
-path "{mount}/keys/+" {{
-  capabilities = ["create", "update"]
-  allowed_parameters = {{ "type" = ["ed25519"] }}
-  required_parameters = ["type"]
-}}
 """
+)
 
 
 def configure_user_login(root: Any) -> str:
@@ -123,6 +142,37 @@ def configure_user_login(root: Any) -> str:
     return mount
 
 
+def configure_development_login(root: Any) -> str:
+    """Create the login without a code of a project in development, and return the secret name of its method."""
+    mount = f"development-{secrets.token_hex(16)}"
+    root.sys.enable_auth_method("userpass", path=mount)
+    root.adapter.post(f"/v1/sys/auth/{mount}/tune", json={"user_lockout_config": LOCKOUT})
+    root.sys.enable_secrets_engine("transit", path=DEVELOPMENT_TRANSIT_MOUNT)
+    values = {
+        "mount": DEVELOPMENT_TRANSIT_MOUNT,
+        "accessor": str(root.sys.list_auth_methods()["data"][f"{mount}/"]["accessor"]),
+        "users": mount,
+        "policy": DEVELOPMENT_SIGNING_POLICY,
+        "seconds": TOKEN_TTL_SECONDS,
+    }
+    root.sys.create_or_update_policy(DEVELOPMENT_SIGNING_POLICY, _USER_POLICY_TEMPLATE.format(**values))
+    root.sys.create_or_update_policy(DEVELOPMENT_ENROLLMENT_POLICY, _DEVELOPMENT_ENROLLMENT_TEMPLATE.format(**values))
+    return mount
+
+
+def remove_development_login(project: Project, client: Any, privileges: ServicePrivileges) -> None:
+    """Remove the login without a code, with every token of it. client: logged in with supervisor.key.
+
+    Can be repeated after a crash: the file that names the login changes last.
+    """
+    path = project.state_dir / LOGIN_PATH_FILE
+    mount, *development_mounts = path.read_text(encoding="ascii").split()
+    for development_mount in development_mounts:
+        with map_errors("remove the login of development"):
+            client.adapter.delete(f"/v1/sys/auth/{development_mount}")
+    write_secret_file(path, f"{mount}\n".encode(), privileges, None)
+
+
 def find_user_settings(project: Project, name: str) -> UserSettings:
     """Return a user's settings in wellspring.toml. Raises NotFound, or ProjectError for an invalid user name."""
     if name not in project.users:
@@ -138,16 +188,21 @@ def find_user_settings(project: Project, name: str) -> UserSettings:
     return project.users[name]
 
 
-def request_enrollment(project: Project, name: str, password: str, *, trace: str = "") -> dict[str, str]:
+def request_enrollment(
+    project: Project, name: str, password: str, *, bootstrap_code: str = "", trace: str = ""
+) -> dict[str, str]:
     """Ask the supervisor to enroll a user with the password that they typed at the terminal.
 
-    trace: of the command, for the entries. '' begins one.
-    Returns {otpauth_url, public_key}; the TOTP secret in it cannot be read again. Raises Refused for a weak password,
+    bootstrap_code: for the first enrollment of a governed project. trace: of the command, for the entries. '' begins
+    one.
+    Returns {otpauth_url, public_key}; the TOTP secret in it cannot be read again, and in development the URL is empty.
+    Raises Refused for a weak password,
     for a user who is enrolled, and for a caller other than the project's owner; NotFound; ProjectError; Unavailable.
     """
     find_user_settings(project, name)
     _require_strong_password(password)
-    response = send_request(project, {"op": "enroll", "name": name, "password": password, "trace": trace})
+    request = {"op": "enroll", "name": name, "password": password, "bootstrap_code": bootstrap_code, "trace": trace}
+    response = send_request(project, request)
     return {"otpauth_url": str(response["otpauth_url"]), "public_key": str(response["public_key"])}
 
 
@@ -169,7 +224,7 @@ def record_refused_user(act: str, name: str, refusals: RefusalLog | None) -> Non
 
 
 def enroll_user(project: Project, name: str, password: str, *, client: Any, step: Recorder) -> dict[str, Any]:
-    """Enroll a user, in the supervisor's process. client: logged in with supervisor.key.
+    """Enroll a user, in the supervisor's process. client: logged in with supervisor.key. project: in the mode in force.
 
     An interrupted enrollment can be repeated with the same password while no TOTP secret exists.
     """
@@ -179,10 +234,17 @@ def enroll_user(project: Project, name: str, password: str, *, client: Any, step
     facts: dict[str, JsonValue] = {"roles": list(roles), "principal": "owner"}
     with step("enroll", f"user:{name}", intent=True, facts=facts) as act:
         mount = read_login_mount(project)
-        created = _create_user(client, mount, name, password)
+        if project.project.mode == "development":
+            act.add_facts(mode="development")
+            if not _create_user(client, mount, name, password, DEVELOPMENT_SIGNING_POLICY):
+                _verify_development_password(client, mount, name, password)
+            public = _create_signing_key(client, name, select_transit_mount(project))
+            act.add_facts(public_key=public)
+            return {"otpauth_url": "", "public_key": public}
+        created = _create_user(client, mount, name, password, SIGNING_POLICY)
         verify = _verify_password if created else _resume_enrollment
         secret = _create_totp_secret(client, mount, name, verify(client, mount, name, password))
-        public = _create_signing_key(client, name)
+        public = _create_signing_key(client, name, TRANSIT_MOUNT)
         act.add_facts(public_key=public)
     label = quote(f"{project.name}:{name}")
     parameters = urlencode(
@@ -200,11 +262,11 @@ def _require_strong_password(password: str) -> None:
         )
 
 
-def _create_user(client: Any, mount: str, name: str, password: str) -> bool:
+def _create_user(client: Any, mount: str, name: str, password: str, policy: str) -> bool:
     """Create the user. Returns False if the user exists; OpenBao then changes nothing."""
     user_fields = {
         "password": password,
-        "token_policies": SIGNING_POLICY,
+        "token_policies": policy,
         "token_no_default_policy": True,
         "token_ttl": f"{TOKEN_TTL_SECONDS}s",
         "token_max_ttl": f"{TOKEN_TTL_SECONDS}s",
@@ -224,6 +286,15 @@ def _verify_password(client: Any, mount: str, name: str, password: str) -> str:
         response: Mapping[str, Any] = client.adapter.post(f"/v1/auth/{mount}/login/{name}", json={"password": password})
     (constraint,) = response["auth"]["mfa_requirement"]["mfa_constraints"].values()
     return str(constraint["any"][0]["id"])
+
+
+def _verify_development_password(client: Any, mount: str, name: str, password: str) -> None:
+    """Check the password of a user whose enrollment was interrupted. Raises Refused for another password."""
+    try:
+        with map_errors(f"verify the password of {name}"):
+            client.adapter.post(f"/v1/auth/{mount}/login/{name}", json={"password": password})
+    except Refused:
+        raise already_enrolled(name) from None
 
 
 def _resume_enrollment(client: Any, mount: str, name: str, password: str) -> str:
@@ -248,10 +319,10 @@ def _create_totp_secret(client: Any, mount: str, name: str, method: str) -> str:
     return parse_qs(urlsplit(str(response["data"]["url"])).query)["secret"][0]
 
 
-def _create_signing_key(client: Any, name: str) -> str:
+def _create_signing_key(client: Any, name: str, mount: str) -> str:
     """Create the user's Ed25519 signing key and return its public key (base64)."""
     with map_errors(f"create the signing key of {name}"):
-        response: Any = client.adapter.post(f"/v1/{TRANSIT_MOUNT}/keys/{name}", json={"type": "ed25519"})
+        response: Any = client.adapter.post(f"/v1/{mount}/keys/{name}", json={"type": "ed25519"})
     public = str(response["data"]["keys"]["1"]["public_key"])
     if len(base64.b64decode(public)) != 32:
         raise Unavailable(f"OpenBao did not create an Ed25519 key for {name}", fix="read its log")

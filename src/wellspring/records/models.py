@@ -9,7 +9,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer
 from wellspring.records.decisions import DecisionRule
 from wellspring.records.deployments import DeploymentRole
 from wellspring.records.record import Digest, Frozen, Instant, Record
-from wellspring.records.trust import Ref
+from wellspring.records.trust import ProjectMode, Ref
 from wellspring.records.verdict import Verdict
 
 FreshnessState = Literal["fresh", "stale", "last_good", "missing", "refused"]
@@ -170,10 +170,11 @@ class Prediction(Frozen):
     value. decision: a label, or '' for a rule that decides nothing. threshold: if the rule has one. interval: of a
     regression. probabilities: of the most likely classes, the first first. A field that does not apply is left out.
     request_digest: SHA-256 of the canonical JSON of the requested tokens by key column. role: of the release.
-    as_of: instant up to which data is included; age_seconds: time since then.
+    as_of: instant up to which data is included; age_seconds: time since then. mode: of the project.
     """
 
     id: str
+    mode: ProjectMode = "governed"
     model: str
     request_digest: Digest
     release: str

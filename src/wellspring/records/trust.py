@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from wellspring.records.record import Digest, Frozen, Record
 
 EntryPhase = Literal["intent", "done", "failed", "refused"]
+ProjectMode = Literal["development", "governed"]
+"""development: one person, no authenticator. governed: two persons, each with a password and an authenticator."""
 
 
 class Ref(Frozen):
@@ -90,3 +92,11 @@ class IndexedEntry(Frozen):
     index: int
     entry: Entry
     is_hashed: bool = False
+
+
+class LedgerEntries(Protocol):
+    """The part of the ledger's index that answers which entries there are of a subject or an action."""
+
+    def list_entries(
+        self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
+    ) -> list[IndexedEntry]: ...

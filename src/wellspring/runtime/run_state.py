@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import PROJECT_FILE, Project, hash_sections
 from wellspring.records.record import Digest, Frozen, Instant
+from wellspring.records.trust import ProjectMode
 
 SETTINGS_BY_SERVER: Mapping[str, tuple[str, ...]] = {
     "supervisor": ("project", "servers", "witness", "features", "models"),
@@ -37,11 +38,15 @@ class ServerState(Frozen):
 
 
 class RunState(Frozen):
-    """run.json: what `wellspring up` started. separation: by user, or only by process and keys (separation_reason)."""
+    """run.json: what `wellspring up` started. separation: by user, or only by process and keys (separation_reason).
+
+    mode: the one that it put into force.
+    """
 
     supervisor: ServerState
     servers: dict[str, ServerState]
     started_at: Instant
+    mode: ProjectMode = "governed"
     separation: Literal["user", "process"]
     separation_reason: str = ""
     uids: dict[str, int] = {}
@@ -71,6 +76,10 @@ def describe_separation(separation: Literal["user", "process"], reason: str) -> 
         "code of the project is confined; the log and its witness are signed\n"
         "  does not hold: any program of this user can read and change the files of every service, seal.key among them"
     )
+
+
+DEVELOPMENT_NOTICE = "DEVELOPMENT: one person may release a model; nothing here counts once the project is governed"
+"""What commands print about a project in development."""
 
 
 class UnreadChange(NamedTuple):

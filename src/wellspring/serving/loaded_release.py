@@ -12,6 +12,7 @@ from wellspring.records.deployments import Deployment, DeploymentRole
 from wellspring.records.features import FeatureViews, FeatureViewSpec
 from wellspring.records.models import Release
 from wellspring.records.record import Digest
+from wellspring.records.trust import ProjectMode
 from wellspring.serving.scorer import Scorer
 from wellspring_verify.deployments import selects_challenger
 
@@ -23,7 +24,7 @@ class LoadedRelease(NamedTuple):
     """A release in memory. views: all view definitions that the release was approved with.
 
     superseded_by: the live release (`release:ID`) that could not be loaded, or ''. Each ledger record repeats it, so
-    that the verifier accepts a prediction of the previous release.
+    that the verifier accepts a prediction of the previous release. mode: of the project, in each prediction.
     """
 
     release: Release
@@ -31,6 +32,7 @@ class LoadedRelease(NamedTuple):
     views: FeatureViews
     token_domains: TokenDomains
     superseded_by: str = ""
+    mode: ProjectMode = "governed"
 
     @property
     def views_used(self) -> tuple[FeatureViewSpec, ...]:

@@ -141,6 +141,7 @@ def build_prediction(
     served = answering.served
     return Prediction(
         id=prediction_id,
+        mode=served.mode,
         model=served.release.model,
         request_digest=request_digest,
         release=served.release.id,
@@ -207,6 +208,7 @@ def build_ledger_record(
         ),
         outputs=(Ref(name=f"answer:{prediction.id}", digest=hashlib.sha256(signed_text).hexdigest()),),
         facts={
+            "mode": prediction.mode,
             "model": prediction.model,
             "role": prediction.role,
             "request_digest": prediction.request_digest,

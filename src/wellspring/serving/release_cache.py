@@ -25,9 +25,10 @@ from wellspring.records.clock import Clock
 from wellspring.records.deployments import Deployment
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
-from wellspring.records.trust import Ref
+from wellspring.records.trust import ProjectMode, Ref
 from wellspring.serving.loaded_release import LoadedDeployment, LoadedRelease
 from wellspring.trust.approvals import LedgerEntries, find_approval
+from wellspring.trust.modes import MODE_ACTION, find_mode_period
 
 RETRY_AFTER = timedelta(seconds=2)
 """Time after which a release that failed to load for a temporary reason is loaded again."""
@@ -35,7 +36,7 @@ CHECK_AFTER = timedelta(seconds=5)
 """Time after which pointer and log are compared again although the pointer has not changed."""
 SWITCH_TIME, SWITCH_PAUSE = timedelta(seconds=5), timedelta(milliseconds=200)
 """Time in which the log may follow a pointer that has changed, and the pause between two comparisons in that time."""
-PROVED_ACTIONS = (*DEPLOYMENT_ACTIONS, "propose", "approve", "enroll")
+PROVED_ACTIONS = (*DEPLOYMENT_ACTIONS, "propose", "approve", "enroll", MODE_ACTION)
 """Actions of the entries that decide what may answer."""
 _RETRIED_ERRORS = (Unavailable, ProjectError)
 """Errors that can be corrected without a new release."""
@@ -118,6 +119,11 @@ class ReleaseCache:
         """Return the loaded releases by model."""
         loaded = {model: entry.loaded for model, entry in self._entries.items()}
         return {model: deployment for model, deployment in loaded.items() if deployment is not None}
+
+    def read_mode(self) -> ProjectMode:
+        """Return the mode of the project, as of the latest comparison with the log."""
+        with self._lock:
+            return find_mode_period(self._log).mode
 
     def peek(self, model: str) -> LoadedDeployment | None:
         """Return the loaded releases if the live pointer is unchanged; None means that `get` must compare or load."""
@@ -204,6 +210,9 @@ class ReleaseCache:
             self._log.refresh()
             live = find_live_release(self._log, model)
             pointer = self.release_store.live_id(model)
+            if served is not None and served.mode != find_mode_period(self._log).mode:
+                # What was approved in development does not count any more.
+                served = None
         except Unavailable as exc:
             return _CacheEntry(pointer_version, served, now + RETRY_AFTER, exc)
         except WellspringError as exc:
@@ -221,9 +230,19 @@ class ReleaseCache:
         if served is not None and served.release.id == live.release:
             current = served._replace(superseded_by="") if served.superseded_by else served
             return _CacheEntry(pointer_version, current, now + pause)
-        if entry is not None and entry.failed == live.release and not isinstance(entry.error, _RETRIED_ERRORS):
-            return entry._replace(pointer_version=pointer_version, check_at=now + pause)
+        if entry is not None and entry.failed == live.release and not self._may_load_now(entry):
+            return entry._replace(pointer_version=pointer_version, served=served, check_at=now + pause)
         return self._load_entry(pointer_version, served, live.release, now + pause)
+
+    def _may_load_now(self, entry: _CacheEntry) -> bool:
+        """Return whether a release that could not be loaded may have become loadable without another switch."""
+        if not isinstance(entry.error, Refused):
+            return isinstance(entry.error, _RETRIED_ERRORS)
+        # A release of development stays live without an approval until two persons propose and approve it again.
+        try:
+            return find_approval(self._log, self.release_store.get(entry.failed)) is not None
+        except WellspringError:
+            return False
 
     def _refuse_parted(self, model: str, pointer: str, live: str, entry: _CacheEntry | None) -> WellspringError:
         """Return the error of a model whose pointer and log part; the first time, record it."""
@@ -274,7 +293,7 @@ class ReleaseCache:
                 what=f"{release.subject} is not approved",
                 fix="do not serve this release",
             )
-        return self._load_release(release)
+        return self._load_release(release)._replace(mode=find_mode_period(self._log).mode)
 
 
 def _combine(served: LoadedRelease | None, challenger: _Challenger | None) -> LoadedDeployment | None:

@@ -212,6 +212,7 @@ class PredictionService:
         load_errors = {model: error.what for model, error in release_cache.load_errors.items()}
         return {
             "status": "degraded" if load_errors or policy_reloader.last_error else "ok",
+            "mode": release_cache.read_mode(),
             "models": {model: loaded.stable.release.id for model, loaded in release_cache.loaded.items()},
             "challengers": {
                 model: loaded.challenger.release.id

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wellspring.bootstrap import open_ledger_index
 from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.embedded import layout, packages, uid_ranges
 from wellspring.embedded.control_socket import send_request
@@ -53,9 +54,15 @@ def _ignore_progress(_: str) -> None:
     return None
 
 
-def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore_progress) -> RunState:
+def start_servers(
+    project: Project,
+    *,
+    progress: Callable[[str], None] = _ignore_progress,
+    on_code: Callable[[str], None] = _ignore_progress,
+) -> RunState:
     """Start the servers and return when every readiness probe succeeds; return at once if all servers are up.
 
+    on_code: gets the code of the first enrollment of a governed project, if this start issued one.
     Raises Unavailable when a package is missing, or when a server is not ready in time (with its last log lines).
     """
     packages.check_installed(project)
@@ -63,6 +70,8 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
         # The API exits at its start if the policies are invalid.
         load_policies_in_force(project, None)
     layout.ensure_ownership(project)
+    # A governed project that wellspring.toml sets back to development keeps what runs.
+    open_ledger_index(project)
     with _startup_lock(project) as lock:
         running = _read_run_state(project)
         _resume_paused(running)
@@ -71,11 +80,13 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
                 progress("the supervisor has exited: restarting all servers")
             elif _configured_servers(project) != _OPTIONAL_SERVERS & set(running.servers):
                 progress("wellspring.toml now needs other servers: restarting all servers")
+            elif running.mode != project.project.mode:
+                progress("wellspring.toml has another mode: restarting all servers")
             else:
                 return _start_exited_servers(project, running, progress)
         _stop_running(project, running, progress)
         uid_ranges.claim_uid_range(project, detect_privileges(project))
-        return _launch_supervisor(project, lock, progress)
+        return _launch_supervisor(project, lock, progress, on_code)
 
 
 def stop_servers(
@@ -202,7 +213,9 @@ def _startup_lock(project: Project) -> Generator[int]:
         os.close(handle)
 
 
-def _launch_supervisor(project: Project, lock: int, progress: Callable[[str], None]) -> RunState:
+def _launch_supervisor(
+    project: Project, lock: int, progress: Callable[[str], None], on_code: Callable[[str], None]
+) -> RunState:
     logs = project.state_dir / "logs"
     create_missing_folders(logs, PRIVATE)
     report_reader, report_writer = os.pipe()
@@ -222,14 +235,16 @@ def _launch_supervisor(project: Project, lock: int, progress: Callable[[str], No
             )
         os.close(report_writer)
         report_writer = -1
-        return _await_startup(project, report_reader, progress)
+        return _await_startup(project, report_reader, progress, on_code)
     finally:
         os.close(report_reader)
         if report_writer >= 0:
             os.close(report_writer)
 
 
-def _await_startup(project: Project, report_fd: int, progress: Callable[[str], None]) -> RunState:
+def _await_startup(
+    project: Project, report_fd: int, progress: Callable[[str], None], on_code: Callable[[str], None]
+) -> RunState:
     """Read the supervisor's reports until all servers are up. Raises the error that it reports, or Unavailable."""
     deadline, pid = time.monotonic() + STARTUP_TIMEOUT, 0
     buffer = b""
@@ -251,6 +266,8 @@ def _await_startup(project: Project, report_fd: int, progress: Callable[[str], N
                 pid = line.get("pid", pid)
                 if "progress" in line:
                     progress(str(line["progress"]))
+                elif "bootstrap_code" in line:
+                    on_code(str(line["bootstrap_code"]))
                 elif "error" in line:
                     _wait_for_cleanup(report_fd, pid)
                     raise decode_error(line["error"])

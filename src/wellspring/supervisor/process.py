@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
-from wellspring.bootstrap import open_recorder
+from wellspring.bootstrap import open_ledger_index, open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import responds_to_http, responds_to_line, responds_to_ping
@@ -34,6 +34,7 @@ from wellspring.stores.online.port import ROW_KEY_SECRET
 from wellspring.supervisor.backup_records import BACKUP_OPERATIONS, BackupRecords
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
+from wellspring.supervisor.enrollments import Enrollments, open_enrollments
 from wellspring.supervisor.leftover_processes import record_ended_processes
 from wellspring.supervisor.login_watch import OpenBaoRefusals
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -66,11 +67,14 @@ class Supervisor:
         self._settings = select_settings("supervisor", hash_sections(project.root))
         self._backups = BackupRecords(project)
         self.refusals: RefusalLog | None = None
+        self._enrollments: Enrollments | None = None
 
     def start_all(self) -> None:
         """Start all servers and wait until every readiness probe succeeds. Raises Unavailable, CorruptedError."""
         project, privileges = self.project, self._privileges
         check_clock(project)
+        # Before anything starts: a governed project is not set back to development.
+        ledger = open_ledger_index(project)
         programs = packages.check_installed(project)
         layout.create_folders(project, privileges)
         layout.create_runtime_dir(project, privileges)
@@ -133,7 +137,11 @@ class Supervisor:
         worker_process.role, worker_process.needs = "dispatcher", ("openbao", "code")
         configure_worker(worker_process, project, self.credentials)
         self._start_process(worker_process)
-        for child in (sequencer_process, enclave_process, api_process, mlflow_process, code_process, worker_process):
+        self._wait_until_ready(sequencer_process)
+        self._enrollments = open_enrollments(project, ledger, privileges, self._step)
+        if code := self._enrollments.issue_code():
+            self._report({"bootstrap_code": code})
+        for child in (enclave_process, api_process, mlflow_process, code_process, worker_process):
             if child is not None:
                 self._wait_until_ready(child)
 
@@ -290,13 +298,10 @@ class Supervisor:
                 self.ensure_running(name)
                 return {"started": name}
             case {"op": "enroll", "name": str(name), "password": str(password)}:
-                if self._step is None:
+                if self._enrollments is None:
                     raise Unavailable("the supervisor is not ready", fix="try again in a moment")
-                with (
-                    self._step.continue_trace(str(request.get("trace", ""))),
-                    openbao_setup.supervisor_session(self.project) as client,
-                ):
-                    return users.enroll_user(self.project, name, password, client=client, step=self._step)
+                code, trace = (str(request.get(field, "")) for field in ("bootstrap_code", "trace"))
+                return self._enrollments.enroll(name, password, code, trace=trace)
             case {"op": str(operation)} if operation in BACKUP_OPERATIONS:
                 return self._backups.handle_request(request, self._step)
             case {"op": "report_refusal", "act": str(act), "name": str(name)}:
@@ -324,6 +329,7 @@ class Supervisor:
             ),
             servers={child.name: child.to_server_state() for child in self.children},
             started_at=SystemClock().now(),
+            mode=self.project.project.mode,
             separation=separation,
             separation_reason=sandbox.describe_limits(self.project),
             uids=self._privileges.users.uids if separation == "user" else {},

@@ -18,8 +18,9 @@ from wellspring.errors import CorruptedError, Refused
 from wellspring.records.changes import ChangeRelease
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
-from wellspring.records.trust import EntryPhase, IndexedEntry, Ref
+from wellspring.records.trust import LedgerEntries, Ref
 from wellspring.trust.identity.port import Principal
+from wellspring.trust.modes import find_mode_period
 from wellspring.trust.policy import PolicyResource, PolicySet
 from wellspring.trust.user_acts import UserAct, authorize_act
 from wellspring_verify import approvals as notes
@@ -50,14 +51,6 @@ class UserSigner(Protocol):
     def sign(self, message: bytes) -> bytes: ...
 
 
-class LedgerEntries(Protocol):
-    """The part of the ledger's index that approvals use."""
-
-    def list_entries(
-        self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
-    ) -> list[IndexedEntry]: ...
-
-
 class ReleaseApproval(NamedTuple):
     """A valid approval of a release. entry_id, tree_index: of its entry, once integrated."""
 
@@ -78,8 +71,8 @@ def compute_release_digest(release: AnyRelease) -> str:
 def build_approval_act(release: AnyRelease, user_name: str, ledger: LedgerEntries) -> UserAct:
     """Build the act of a user who approves a release.
 
-    Raises Refused for a release that nobody proposed, and for a user who proposed it, or its content in another
-    release; CorruptedError.
+    Raises Refused for a release that nobody proposed, and, except in development, for a user who proposed it, or its
+    content in another release; CorruptedError.
     """
     proposers = list_proposers(ledger, release)
     if not proposers:
@@ -89,6 +82,9 @@ def build_approval_act(release: AnyRelease, user_name: str, ledger: LedgerEntrie
             f"{release.subject} was not proposed with its current content",
             fix=_LIST_FIX,
         )
+    if find_mode_period(ledger).mode == "development":
+        # One person proposes and approves; the policies are not asked whether the approver is another one.
+        return UserAct("approve", _release_resource(release, proposers - {user_name}))
     if user_name in proposers:
         raise Refused.because(
             release.subject,
@@ -145,20 +141,22 @@ def record_approval(
         authorize_act(policies, user.principal, approval_act, step=step)
         _require_enrolled_key(ledger, user)
         signature = _sign_message(user, notes.approval_text(release.signed_name, release.id, release.digest))
-        act.add_facts(signature=signature)
+        act.add_facts(signature=signature, mode=find_mode_period(ledger).mode)
     return ReleaseApproval(user_name, approval_act.resource.proposers, user.key_id, signature)
 
 
 def find_approval(ledger: LedgerEntries, release: AnyRelease) -> ReleaseApproval | None:
     """Return the approval of exactly these bytes, under which the release may be served; None before the approval.
 
-    Raises CorruptedError for an approval with the signature of another key, or by a proposer.
+    An approval in development does not count once the project is governed. Raises CorruptedError for an approval with
+    the signature of another key, or, except in development, by a proposer.
     """
     _require_unchanged(release)
+    period = find_mode_period(ledger)
     for indexed in ledger.list_entries(subject=release.subject, action="approve", phase="done"):
         entry = indexed.entry
-        if _release_ref(release) not in entry.outputs:
-            # It approved other bytes under this id.
+        if _release_ref(release) not in entry.outputs or not period.includes(indexed.index):
+            # It approved other bytes under this id, or before the project was governed.
             continue
         approver = entry.text("user")
         signature = entry.text("signature")
@@ -171,7 +169,7 @@ def find_approval(ledger: LedgerEntries, release: AnyRelease) -> ReleaseApproval
             )
         proposers = list_proposers(ledger, release, before_index=indexed.index)
         authors = proposers | _find_authors(ledger, release, before_index=indexed.index).keys()
-        if approver in authors or not proposers:
+        if not proposers or (approver in authors and period.mode != "development"):
             raise CorruptedError(
                 f"{entry.id} records that {approver} approved {release.subject}, but there was no other proposer",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
@@ -183,9 +181,12 @@ def find_approval(ledger: LedgerEntries, release: AnyRelease) -> ReleaseApproval
 def list_proposers(ledger: LedgerEntries, release: AnyRelease, *, before_index: int | None = None) -> frozenset[str]:
     """Return the users who proposed exactly these bytes. Raises CorruptedError for an invalid signature."""
     proposers: set[str] = set()
+    period = find_mode_period(ledger, before_index=before_index)
     for indexed in ledger.list_entries(subject=release.subject, action="propose", phase="done"):
         entry = indexed.entry
         if _release_ref(release) not in entry.outputs or (before_index is not None and indexed.index > before_index):
+            continue
+        if not period.includes(indexed.index):
             continue
         name = entry.text("user")
         public_key = find_enrolled_key(ledger, name, before_index=indexed.index)
@@ -227,13 +228,17 @@ def _is_transform(ref: Ref, transform: str) -> bool:
 def find_enrolled_key(ledger: LedgerEntries, name: str, *, before_index: int | None = None) -> str | None:
     """Return the public key (base64) that the enrollment of a user pins; None if the user is not enrolled.
 
+    In a governed project, an enrollment in development does not count.
     before_index: only enrollments before this tree index count. Raises CorruptedError for two keys.
     """
     subject = f"user:{name.removeprefix('user:')}"
+    period = find_mode_period(ledger, before_index=before_index)
     keys = {
         indexed.entry.text("public_key")
         for indexed in ledger.list_entries(subject=subject, action="enroll", phase="done")
-        if indexed.entry.service == ENROLLING_SERVICE and (before_index is None or indexed.index < before_index)
+        if indexed.entry.service == ENROLLING_SERVICE
+        and (before_index is None or indexed.index < before_index)
+        and period.includes(indexed.index)
     }
     if len(keys) > 1:
         raise CorruptedError(

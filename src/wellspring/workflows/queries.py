@@ -17,6 +17,7 @@ from wellspring.models.spec.artifact import read_artifact
 from wellspring.models.spec.definition import list_models
 from wellspring.records.ingestion import RowAccount
 from wellspring.records.record import format_instant
+from wellspring.trust.modes import find_mode_period
 from wellspring.workflows.transform import latest_built_edition
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class CandidateSummary(NamedTuple):
 
 
 class ReleaseSummary(NamedTuple):
-    """A release in a list, with the users who proposed and approved it. warm: its features are kept fresh.
+    """A release in a list, with the users whose proposal and approval count. warm: its features are kept fresh.
 
+    mode: of the project at the newest approval; '' without one. An approval of development does not count once the
+    project is governed.
     challenger_share: of the requests, as decimal text, that it answers as the challenger; '' for another release.
     """
 
@@ -62,6 +65,7 @@ class ReleaseSummary(NamedTuple):
     approved_by: str
     live: bool
     evaluated_against_live: bool
+    mode: str = ""
     warm: bool = False
     challenger_share: str = ""
 
@@ -123,8 +127,10 @@ def list_model_history(ledger: LedgerReader, model: str, instant: datetime | Non
 
 
 def list_enrolled_users(index: LedgerIndex) -> list[str]:
-    """List the names of the enrolled users, sorted."""
-    subjects = {enroll_entry.entry.subject for enroll_entry in index.list_entries(action="enroll", phase="done")}
+    """List the names of the enrolled users, sorted; in a governed project, not those of its development."""
+    period = find_mode_period(index)
+    enrollments = index.list_entries(action="enroll", phase="done")
+    subjects = {indexed.entry.subject for indexed in enrollments if period.includes(indexed.index)}
     return [subject.removeprefix("user:") for subject in sorted(subjects)]
 
 
@@ -187,6 +193,7 @@ def _main_value(candidate: Candidate) -> float | None:
 
 
 def _summarize_release(release: Release, release_store: ReleaseStore, index: LedgerIndex) -> ReleaseSummary:
+    approvals = index.list_entries(subject=release.subject, action="approve", phase="done")
     return ReleaseSummary(
         model=release.model,
         id=release.id,
@@ -195,6 +202,7 @@ def _summarize_release(release: Release, release_store: ReleaseStore, index: Led
         approved_by=_join_users(index, release.subject, "approve"),
         live=release_store.live_id(release.model) == release.id,
         evaluated_against_live=_is_evaluated_against_live(release.model, release.candidate, release_store, index),
+        mode="" if not approvals else find_mode_period(index, before_index=approvals[-1].index).mode,
     )
 
 
@@ -206,5 +214,6 @@ def _is_evaluated_against_live(model: str, candidate: str, release_store: Releas
 
 
 def _join_users(index: LedgerIndex, subject: str, action: str) -> str:
-    entries = index.list_entries(subject=subject, action=action, phase="done")
-    return ", ".join(sorted({str(indexed_entry.entry.facts.get("user", "")) for indexed_entry in entries}))
+    entries, period = index.list_entries(subject=subject, action=action, phase="done"), find_mode_period(index)
+    users = {str(indexed.entry.facts.get("user", "")) for indexed in entries if period.includes(indexed.index)}
+    return ", ".join(sorted(users))

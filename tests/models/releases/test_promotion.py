@@ -345,3 +345,24 @@ def test_an_edition_that_a_release_names_is_never_retired_and_its_snapshots_stay
     lake.remove_orphan_files(older_than=clock.now() + timedelta(days=3650), step=step)
     assert lake.read_table(named[0], "medical_claim").num_rows == 3
     lake.close()
+
+
+def test_a_release_of_development_is_not_restored_once_the_project_is_governed(project: Released):
+    project.books.enter_mode("development")
+    first, second = project.released(1), project.released(2)
+    project.books.enter_mode("governed")
+    with pytest.raises(Refused, match="approved in development only"):
+        go_back(project)
+    assert project.releases.live_id("denials") == second.id != first.id
+
+
+def test_the_live_release_of_development_is_approved_again_while_it_is_live(project: Released):
+    project.books.enter_mode("development")
+    release = project.released(1)
+    project.books.enter_mode("governed")
+    for person in (project.ana, project.bo):
+        project.books.enrol(person)
+    require_current_comparison(release, project.project)
+    project.approve(release)
+    promote_release(release, "user:bo", project.project, step=project.step)
+    assert len(project.step.done("promote")) == 1

@@ -30,6 +30,9 @@ def require_current_comparison(release: Release, release_context: ReleaseContext
             fix=LIST_FIX,
         )
     live_release = release_context.release_store.get_live(release.model)
+    if live_release is not None and live_release.id == release.id:
+        # Approved in development, it is approved again in the governed project, while it is live.
+        return
     live_candidate, compared_candidate = (
         live_release.candidate if live_release is not None else "",
         entry.text("live"),

@@ -104,6 +104,9 @@ def promote_release(
             step.crash_point("release.promote:intent")
             _set_live(release, release_context)
             step.crash_point("release.promote:live-set")
+    else:
+        # Written again, the pointer lets the API find an approval that it has missed, as after the end of development.
+        _set_live(release, release_context)
     try_sync_registry(release.model, release_context)
     step.crash_point("release.promote:registry-synced")
 
@@ -131,6 +134,13 @@ def rollback_release(
     previous_release = release_context.release_store.get(
         _find_rollback_target(model, rollback_stack, target, release_context)
     )
+    if find_approval(release_context.index, previous_release) is None:
+        raise Refused.because(
+            previous_release.subject,
+            "not_approved",
+            f"{previous_release.subject} was approved in development only",
+            fix=RETRAIN_FIX.format(model),
+        )
     release_context.load_check(previous_release)
     facts: dict[str, JsonValue] = {
         **(note_facts or {}),

@@ -1,5 +1,8 @@
 """Log users in to OpenBao with a password and a code for one action; the token is revoked after the action.
 
+A project in development has a second login, without a code, whose users sign with other keys. `up` removes it when it
+makes the project governed.
+
 The command line logs in (`login_user`), looks up the user of the token in OpenBao (`resume_session`), and lets them
 sign the note of their act (`trust.user_notes`) inside OpenBao, with a key that only they can use.
 
@@ -27,20 +30,28 @@ TRANSIT_MOUNT = "users"
 """The transit engine with one Ed25519 key per user."""
 SIGNING_POLICY = "user"
 """The OpenBao policy that lets users sign with their keys."""
+DEVELOPMENT_TRANSIT_MOUNT, DEVELOPMENT_SIGNING_POLICY = "development", "development-user"
+"""The same of the login without a code."""
 USER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 TOKEN_TTL_SECONDS = 60
 """Seconds after which a user's token expires, used or not."""
 
 
 LOGIN_PATH_FILE = "login-path"
-"""File of the project's state that names the auth method of users at OpenBao. Only the owner can read it."""
+"""File of the project's state that names the auth method of users at OpenBao, and below it that of development.
+
+Only the owner can read it.
+"""
 
 
 def read_login_mount(project: Project) -> str:
-    """Return the secret name of the auth method of users. Raises Refused for another user than the owner."""
+    """Return the secret name of the auth method of users, in the mode of wellspring.toml.
+
+    Raises Refused for another user than the owner, and for development in a project that has no login for it.
+    """
     path = project.state_dir / LOGIN_PATH_FILE
     try:
-        return path.read_text(encoding="ascii").strip()
+        mount, *development_mounts = path.read_text(encoding="ascii").split()
     except PermissionError:
         raise Refused(
             f"users of {project.root} log in under its owner only", fix="run as the user who ran `wellspring up`"
@@ -51,6 +62,19 @@ def read_login_mount(project: Project) -> str:
             fix="run `wellspring up`; if an older version created the project, then `wellspring clean` and "
             "`wellspring up`",
         ) from None
+    if project.project.mode == "governed":
+        return mount
+    if not development_mounts:
+        raise Refused(
+            f"{project.root} has no login without a code: it was created governed, or became governed",
+            fix=f'write mode = "governed" in {project.root / PROJECT_FILE}',
+        )
+    return development_mounts[0]
+
+
+def select_transit_mount(project: Project) -> str:
+    """Return the transit engine with the keys of the users who log in, in the mode of wellspring.toml."""
+    return DEVELOPMENT_TRANSIT_MOUNT if project.project.mode == "development" else TRANSIT_MOUNT
 
 
 class UserToken:
@@ -64,14 +88,15 @@ class UserToken:
 
 
 class LoggedInUser:
-    """A logged-in user. public_key: 32 bytes, Ed25519."""
+    """A logged-in user. public_key: 32 bytes, Ed25519. mount: of the transit engine with the user's key."""
 
-    def __init__(self, client: Any, principal: Principal) -> None:
+    def __init__(self, client: Any, principal: Principal, mount: str = TRANSIT_MOUNT) -> None:
+        self._mount = mount
         self.principal = principal
         self.name = principal.name.removeprefix("user:")
         self._transit: Any = client.secrets.transit
         with map_errors(f"read the public key of {principal.name}"):
-            response: Any = self._transit.read_key(name=self.name, mount_point=TRANSIT_MOUNT)
+            response: Any = self._transit.read_key(name=self.name, mount_point=mount)
         self.public_key = base64.b64decode(response["data"]["keys"]["1"]["public_key"])
 
     @property
@@ -83,7 +108,7 @@ class LoggedInUser:
         """Return the 64-byte Ed25519 signature, made inside OpenBao with the user's key."""
         with map_errors(f"sign for {self.principal.name}"):
             response: Any = self._transit.sign_data(
-                name=self.name, hash_input=base64.b64encode(message).decode(), key_version=1, mount_point=TRANSIT_MOUNT
+                name=self.name, hash_input=base64.b64encode(message).decode(), key_version=1, mount_point=self._mount
             )
         return base64.b64decode(str(response["data"]["signature"]).rpartition(":")[2])
 
@@ -127,6 +152,24 @@ def login_user(socket: ServerSocket, name: str, password: str, code: str, *, mou
         client.adapter.close()
 
 
+def login_development_user(socket: ServerSocket, name: str, password: str, *, mount: str) -> UserToken:
+    """Log a user of a project in development in, without a code. mount: the name that `read_login_mount` returns.
+
+    Raises Refused, without revealing whether name or password was wrong; Unavailable if the server does not respond.
+    """
+    if not USER_NAME_PATTERN.fullmatch(name):
+        raise _login_refused()
+    client = open_client(socket)
+    try:
+        with map_errors("log in"):
+            response: Any = client.adapter.post(f"/v1/auth/{mount}/login/{name}", json={"password": password})
+        return UserToken(str(response["auth"]["client_token"]))
+    except (Refused, NotFound):
+        raise _login_refused() from None
+    finally:
+        client.adapter.close()
+
+
 @contextmanager
 def resume_session(project: Project, token: str) -> Generator[LoggedInUser]:
     """Look up the user of a token in OpenBao, for one action; the token is revoked afterwards in any case.
@@ -136,7 +179,7 @@ def resume_session(project: Project, token: str) -> Generator[LoggedInUser]:
     """
     client = open_client(find_server_socket(project, "openbao"), token)
     try:
-        yield LoggedInUser(client, _lookup_principal(client, project))
+        yield LoggedInUser(client, _lookup_principal(client, project), select_transit_mount(project))
     finally:
         _revoke_self(client)
         client.adapter.close()
@@ -152,8 +195,9 @@ def _lookup_principal(client: Any, project: Project) -> Principal:
         ) from None
     metadata: dict[str, Any] = token_info.get("meta") or {}
     name = str(metadata.get("username", ""))
+    signing_policy = DEVELOPMENT_SIGNING_POLICY if project.project.mode == "development" else SIGNING_POLICY
     if token_info.get("path") != f"auth/{read_login_mount(project)}/login/{name}" or token_info.get("policies") != [
-        SIGNING_POLICY
+        signing_policy
     ]:
         raise Refused("this login does not belong to a user", fix="log in with a name, a password and a code")
     if name not in project.users:
