@@ -26,12 +26,18 @@ def test_an_edit_that_reaches_a_live_model_ends_the_demo(
     answers = iter([first, [SimpleNamespace(score=score, edition="e1") for score in scores]])
     results: dict[str, Any] = {
         "latest-keys": [{}],
-        "transform": {"warm": [{"edition": edition} for edition in editions], "edition": {"id": "e2"}},
+        "transform": {
+            "warm": [{"edition": edition} for edition in editions],
+            "edition": {"id": "e2"},
+            "is_on_disk": False,
+        },
     }
     monkeypatch.setattr(demo_changes, "run_worker", lambda project, kind, *_, **__: results[kind])
     monkeypatch.setattr(demo_changes, "_predict_all", lambda *_: next(answers))
-    vendor: Any = SimpleNamespace(colleague=SimpleNamespace(smooth=lambda root: None))
+    colleague = SimpleNamespace(smooth=lambda root: None, SMOOTHED_VIEW="history", SMOOTHED_FEATURE="rate")
+    vendor: Any = SimpleNamespace(colleague=colleague)
     project: Any = SimpleNamespace(root=None)
-    users: Any = None
+    released = {"release": {"id": "r1", "summary": ["feature history.rate: 1 of 1 rows differ"]}, "state": "live"}
+    users: Any = SimpleNamespace(run_as=lambda *_: (0, released))
     with pytest.raises(CorruptedError, match=what):
         list(demo_changes.run_change_scene(CliContext(folder=None, as_json=True), project, users, vendor))

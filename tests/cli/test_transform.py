@@ -16,6 +16,8 @@ BUILT: dict[str, Any] = {
     "leaks": [],
     "online_rows": {},
     "warm": [],
+    "release": "r" * 12,
+    "is_on_disk": True,
 }
 
 
@@ -28,6 +30,12 @@ def test_transform_prints_the_built_edition(run: Run, root: Path, stub_worker: S
     assert "claim_features.paid used future data" in output.out
     assert "rows online" in output.out
     assert output.out.splitlines()[-1] == "next: wellspring train MODEL"
+
+
+def test_transform_says_that_the_code_on_disk_is_not_released(run: Run, root: Path, stub_worker: StubWorker):
+    stub_worker(module, {**BUILT, "is_on_disk": False})
+    output = run("transform", "--project", root).out
+    assert "the dbt code on disk differs, and is built once it is released: wellspring --project" in output
 
 
 def test_transform_prints_the_state_of_warm_releases(run: Run, root: Path, stub_worker: StubWorker):

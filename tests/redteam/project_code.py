@@ -220,7 +220,7 @@ def _transform_with(target: Target, query: str) -> str:
         encoding="utf-8",
     )
     try:
-        result = target.run("transform")
+        result = target.run("run", "draft-change", "transform:project")
     finally:
         shutil.rmtree(folder)
     return f"exit {result.code}"

@@ -134,3 +134,25 @@ def test_a_project_without_a_models_section_is_an_error(project: ProjectFixture)
     project.project.source_paths = {}
     with pytest.raises(ProjectError, match=r"no \[models\] section"):
         project.learn()
+
+
+def test_a_draft_is_trained_on_a_build_with_the_code_on_disk(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch):
+    builds: list[str] = []
+
+    def build_draft(platform: Any, landed: Any, code: str) -> Any:
+        builds.append(code)
+        return BUILT
+
+    def build_nothing(*_: Any) -> Any:
+        raise AssertionError("the newest build is not read")
+
+    monkeypatch.setattr(train_module, "build_draft", build_draft)
+    monkeypatch.setattr(train_module, "latest_built_edition", build_nothing)
+    monkeypatch.setattr(train_module.build, "save_transform", lambda project, sources: SimpleNamespace(digest="8" * 64))
+    monkeypatch.setattr(train_module, "seal_stories", lambda platform, subjects: builds.extend(subjects))
+    platform: Any = project
+    train_module.train_model(
+        platform, project.models(), "denials", revision=REVISION, progress=lambda *_: None, is_draft=True
+    )
+    assert project.arguments["edition"] == BUILT
+    assert builds == ["8" * 64, BUILT.subject]

@@ -18,6 +18,7 @@ from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition
 from wellspring.records.trust import IndexedEntry
 from wellspring.workflows import transform as transform_module
+from wellspring.workflows.released_transform import ReleasedTransform
 
 TRANSFORM = Transform("7" * 64)
 VERSIONS = {"claim_features": "1" * 64, "provider_history": "2" * 64}
@@ -45,7 +46,8 @@ class ProjectFixture:
             transform_module, "seal_stories", lambda project, subjects: self.did.append(f"seal {subjects}")
         )
         monkeypatch.setattr(transform_module.build, "transform_edition", self.build)
-        monkeypatch.setattr(transform_module.build, "save_transform", lambda project, sources: TRANSFORM)
+        released = ReleasedTransform(TRANSFORM.digest, "r" * 12, is_on_disk=True)
+        monkeypatch.setattr(transform_module, "load_released_transform", lambda platform, sources: released)
         monkeypatch.setattr(transform_module, "list_release_features", lambda platform: [])
         monkeypatch.setattr(transform_module.materialize, "materialize_views", self.materialize)
         monkeypatch.setattr(transform_module.view_process, "load_views", self.load)

@@ -23,7 +23,7 @@ CHANGE_COUNT = 50
 
 
 def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor: Any) -> Iterator[DemoFigure]:
-    """Edit a dbt file, release the same model files on the new features, and roll both back."""
+    """Edit a dbt file, release the code, then the same model files on the new features, and roll the model back."""
     from wellspring.cli.train import run_training
 
     begin_scene(
@@ -33,6 +33,10 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     entity_keys = run_worker(project, "latest-keys", DEMO_MODEL, params={"count": CHANGE_COUNT})
     before = _predict_all(project, entity_keys)
     vendor.colleague.smooth(project.root)
+    require_outcome(
+        not run_worker(project, "transform")["is_on_disk"], "a transform builds the released code, not the edit"
+    )
+    _release_code(ctx, users, vendor)
     with progress_bar(enabled=not ctx.as_json) as draw:
         built = run_worker(project, "transform", on_progress=draw)
     require_outcome(
@@ -41,7 +45,7 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     )
     edited = _predict_all(project, entity_keys)
     require_outcome(_scores(edited) == _scores(before), "an edit of dbt changes no answer")
-    ctx.echo(f"  after the edit and a transform: {CHANGE_COUNT} of {CHANGE_COUNT} answers are equal to the last bit")
+    ctx.echo(f"  after the edit, its release and a transform: {CHANGE_COUNT} of {CHANGE_COUNT} answers are equal")
     live = before[0].release
     evaluated = run_training(project, DEMO_MODEL, job="evaluate")
     candidate = evaluated["id"]
@@ -74,9 +78,24 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     ctx.echo(f"  {moved} of {CHANGE_COUNT} answers changed with the release, and none after the rollback")
     yield DemoFigure(
         "a change of features",
-        "edit, build, score and gate again, diff, release by two users, rollback; answers equal before and after",
+        "edit, release of the code, build, score and gate again, release, rollback; answers equal before and after",
         f"{time.perf_counter() - started_at:.1f} s",
     )
+
+
+def _release_code(ctx: CliContext, users: DemoUsers, vendor: Any) -> None:
+    """Let two users release the edited dbt code: new trainings use it then, and no answer changes."""
+    code, proposed = users.run_as("ines", "release", "propose", "--kind", "transform")
+    require_outcome(code == 0, "ines proposes the dbt code")
+    features = [line for line in proposed["release"]["summary"] if line.startswith("feature ")]
+    changed = f"feature {vendor.colleague.SMOOTHED_VIEW}.{vendor.colleague.SMOOTHED_FEATURE}:"
+    require_outcome(
+        len(features) == 1 and features[0].startswith(changed), "the proposal names the changed feature and no other"
+    )
+    for line in proposed["release"]["summary"]:
+        ctx.echo(f"  {line}")
+    code, approved = users.run_as("omar", "release", "approve", proposed["release"]["id"])
+    require_outcome(code == 0 and approved["state"] == "live", "omar approves the dbt code")
 
 
 def _predict_all(project: Project, entity_keys: Sequence[Mapping[str, str]]) -> list[Prediction]:

@@ -148,7 +148,7 @@ def run_job_command(
         run_id = run_id or f"{kind}@{format_instant(open_clock(project).now())}"
         kind, subject = planned.kind, planned.subject
     parameters: dict[str, Any] = _parse_parameters(params)
-    if kind == "train":
+    if kind in {"train", "train-draft"}:
         parameters["revision"] = read_revision(project.root)._asdict()
     item = job_client.submit_job(
         project,

@@ -17,16 +17,22 @@ from wellspring.runtime.git import read_revision
 @click.argument("model")
 @click.option("--reproduce", metavar="RUN", help="Train that run again and compare every byte of its files.")
 @click.option("--evaluate", is_flag=True, help="Do not train: score and gate the live model on the newest features.")
+@click.option("--draft", is_flag=True, help="Train on a build with the dbt code on disk, which is not released.")
 @click.pass_obj
-def train(ctx: CliContext, model: str, reproduce: str | None, evaluate: bool) -> int:
+def train(ctx: CliContext, model: str, reproduce: str | None, evaluate: bool, draft: bool) -> int:
     """Train models/MODEL.py on the newest built edition and apply its gate.
 
     With --evaluate, the candidate has the files of the live release, on the features of the newest transform.
+
+    With --draft, on a build with the dbt code on disk. A release of its candidate pins that code for this model only;
+    other models and queries keep the released code (`release propose --kind transform`).
 
     Exit 0: the gate passes the candidate. 77: the gate refuses it; the reasons are printed.
     """
     if evaluate and reproduce is not None:
         raise click.UsageError("--evaluate trains no run: leave out --reproduce")
+    if draft and (evaluate or reproduce is not None):
+        raise click.UsageError("--draft trains a new candidate: leave out --evaluate and --reproduce")
     project = ctx.load_project()
     with progress_bar(enabled=not ctx.as_json) as draw:
         if reproduce is not None:
@@ -34,7 +40,7 @@ def train(ctx: CliContext, model: str, reproduce: str | None, evaluate: bool) ->
             ctx.echo(f"run {reproduce} reproduced: {len(reproduced['files'])} files with identical bytes")
             ctx.print_result(reproduced, next_command=f"wellspring prove run:{reproduce} --out PACK")
             return 0
-        job = "evaluate" if evaluate else "train"
+        job = "evaluate" if evaluate else "train-draft" if draft else "train"
         candidate = run_training(project, model, job=job, on_progress=draw)
     print_candidate(ctx, candidate)
     ctx.print_result(candidate, next_command=f"wellspring release propose {candidate['id']}")

@@ -22,7 +22,10 @@ def transform(ctx: CliContext) -> int:
     with progress_bar(enabled=not ctx.as_json) as draw:
         built = run_worker(project, "transform", on_progress=draw)
     edition = built["edition"]
-    ctx.echo(f"built edition {edition['id']} from landed {edition['parent']}")
+    ctx.echo(f"built edition {edition['id']} from landed {edition['parent']}, with the dbt code of {built['release']}")
+    if not built["is_on_disk"]:
+        command = ctx.full_command("wellspring release propose --kind transform")
+        ctx.echo(f"the dbt code on disk differs, and is built once it is released: {command}")
     ctx.echo_table(("table", "rows"), [(table["table"], table["rows"]) for table in built["tables"]])
     for leak in built["leaks"]:
         ctx.echo(f"  {leak} used future data: the gate refuses each model that uses it")

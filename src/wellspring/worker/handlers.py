@@ -113,11 +113,15 @@ def _handle_refresh(request: JobRequest) -> JsonValue:
         return refreshed.model_dump(mode="json")
 
 
-def _handle_train(request: JobRequest) -> JsonValue:
+def _handle_train(request: JobRequest, *, is_draft: bool = False) -> JsonValue:
     with _open_platform(request) as platform:
-        revision = GitRevision(**request.params.get("revision", {}))
         candidate = workflows.train_model(
-            platform, open_models(platform), request.subject, revision=revision, progress=request.progress
+            platform,
+            open_models(platform),
+            request.subject,
+            revision=GitRevision(**request.params.get("revision", {})),
+            progress=request.progress,
+            is_draft=is_draft,
         )
         return candidate.model_dump(mode="json")
 
@@ -129,6 +133,10 @@ def _handle_evaluate(request: JobRequest) -> JsonValue:
             platform, open_models(platform), request.subject, revision=revision, progress=request.progress
         )
         return candidate.model_dump(mode="json")
+
+
+def _handle_train_draft(request: JobRequest) -> JsonValue:
+    return _handle_train(request, is_draft=True)
 
 
 def _handle_reproduce(request: JobRequest) -> JsonValue:
@@ -255,6 +263,7 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "refresh": _handle_refresh,
     "train": _handle_train,
     "evaluate": _handle_evaluate,
+    "train-draft": _handle_train_draft,
     "reproduce": _handle_reproduce,
     "propose": _handle_propose,
     "approve": _handle_approve,

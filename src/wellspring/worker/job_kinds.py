@@ -63,6 +63,11 @@ def _write_lake_and_online_store(_project: Project, _subject: str) -> tuple[str,
     return (*LAKE_RESOURCES, "online")
 
 
+def _write_build(_project: Project, _subject: str) -> tuple[str, ...]:
+    """Return what a build of the released dbt code writes; the first is adopted."""
+    return (*LAKE_RESOURCES, "online", name_resource("transform"))
+
+
 def _write_lake_and_recorded_tables(_project: Project, _subject: str) -> tuple[str, ...]:
     return (*LAKE_RESOURCES, "recorded")
 
@@ -73,6 +78,10 @@ def _write_recorded_tables(_project: Project, _subject: str) -> tuple[str, ...]:
 
 def _write_candidates(_: Project, model: str) -> tuple[str, ...]:
     return (f"training:{model}",)
+
+
+def _write_draft(_: Project, model: str) -> tuple[str, ...]:
+    return (*LAKE_RESOURCES, f"training:{model}")
 
 
 def _write_pack(_: Project, subject: str) -> tuple[str, ...]:
@@ -98,10 +107,11 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
     {
         "ingest": JobKind("ingest", _name_source, _write_lake),
         "replay": JobKind("replay_rows", _name_project, _write_lake),
-        "transform": JobKind("transform", _name_project, _write_lake_and_online_store),
+        "transform": JobKind("transform", _name_project, _write_build),
         "refresh": JobKind("transform", _name_project, _write_lake_and_online_store),
         "train": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"revision"})),
         "evaluate": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"revision"})),
+        "train-draft": JobKind("train", _name_model, _write_draft, parameter_names=frozenset({"revision"})),
         "reproduce": JobKind("train", _name_model, _write_candidates, parameter_names=frozenset({"run"})),
         "replay-predictions": JobKind(
             "replay_predictions", _name_project, _write_nothing, parameter_names=frozenset({"predictions"})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wellspring.errors import NotFound, ProjectError
+from wellspring.bootstrap.lake_ports import open_transform_sources
+from wellspring.data.transform import build
+from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.lake.built_tables import audited_rows, landing_time_tables, leaked_columns
 from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.releases import candidates
@@ -15,7 +17,9 @@ from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
+from wellspring.workflows.changes.transform import build_draft
 from wellspring.workflows.ingest import WorkflowProgress
+from wellspring.workflows.prove import seal_stories
 from wellspring.workflows.transform import find_edition_transform, latest_built_edition, load_edition_views
 
 if TYPE_CHECKING:
@@ -27,15 +31,22 @@ if TYPE_CHECKING:
 
 
 def train_model(
-    platform: Platform, models: ModelPorts, model_name: str, *, revision: GitRevision, progress: WorkflowProgress
+    platform: Platform,
+    models: ModelPorts,
+    model_name: str,
+    *,
+    revision: GitRevision,
+    progress: WorkflowProgress,
+    is_draft: bool = False,
 ) -> Candidate:
     """Train models/NAME.py on the newest built edition. Raises Refused with the reasons when the gate fails.
 
-    revision: of the project's repository, which the caller reads because a worker is confined.
+    revision: of the project's repository, which the caller reads because a worker is confined. is_draft: on the newest
+    landed edition, built with the dbt code on disk beside what readers get; the caller holds the resources of a build.
     """
     platform.sequencer.integrate()
     model = definition_process.read_model_definition(_models_folder(platform), model_name, platform.project_code)
-    edition = latest_built_edition(platform)
+    edition = _build_draft(platform) if is_draft else latest_built_edition(platform)
     live_release = models.releases.release_store.get_live(model.name)
     try:
         return train.train_candidate(
@@ -109,6 +120,17 @@ def _describe_inputs(
         revision=revision,
         landing_time=landing_time_tables(platform.ledger.index, edition),
     )
+
+
+def _build_draft(platform: Platform) -> Edition:
+    landed = platform.lake.get_edition()
+    if landed is None:
+        raise Refused("no edition has landed yet", fix="run `wellspring ingest`")
+    code = build.save_transform(platform.project, open_transform_sources(platform.project)).digest
+    edition = build_draft(platform, landed, code)
+    platform.sequencer.integrate()
+    seal_stories(platform, [edition.subject])
+    return edition
 
 
 def _open_training_data(platform: Platform, edition_id: str) -> ports.TrainingData:

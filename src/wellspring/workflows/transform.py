@@ -19,6 +19,7 @@ from wellspring.records.record import Frozen
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted_ingests
 from wellspring.workflows.prove import seal_stories
+from wellspring.workflows.released_transform import adopt_transform, load_released_transform
 from wellspring.workflows.warm_releases import (
     NewestBuild,
     WarmRelease,
@@ -43,7 +44,8 @@ class TransformResult(Frozen):
 
     tables: the built tables, without the landed ones. newly_built: whether this run built the edition. leaks: columns
     (`table.column`) that use future information. online_rows: number of rows by view. versions: of the views. warm: the
-    warm releases, whose features were made fresh too.
+    warm releases, whose features were made fresh too. release: of the dbt code that was built; is_on_disk: whether the
+    project's folder holds the same code.
     """
 
     edition: Edition
@@ -53,6 +55,8 @@ class TransformResult(Frozen):
     online_rows: dict[str, int]
     versions: dict[str, str] = {}
     warm: tuple[WarmRelease, ...] = ()
+    release: str = ""
+    is_on_disk: bool = True
 
 
 def run_transform(
@@ -72,17 +76,20 @@ def run_transform(
     feature_views = load_project_views(platform) if online_store is not None else None
     progress("build", 0, 1)
     sources = open_transform_sources(platform.project)
+    released = load_released_transform(platform, sources)
     build_outcome = build.transform_edition(
         platform.lake,
         platform.project,
         landed,
-        build.save_transform(platform.project, sources),
+        build.Transform(released.content),
         sources=sources,
         engine=platform.query_engine,
         project_code=platform.project_code,
         step=platform.step,
     )
     platform.step.crash_point("workflows.transform:built")
+    # Code that does not build is never adopted.
+    release = released.release or adopt_transform(platform, released.content)
     platform.sequencer.integrate()
     seal_stories(platform, [build_outcome.edition.subject])
     progress("online", 0, 1)
@@ -102,6 +109,8 @@ def run_transform(
         online_rows=online.rows,
         versions=online.versions,
         warm=online.warm,
+        release=release,
+        is_on_disk=released.is_on_disk,
     )
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.released_model import Released
+from tests.builders.changes import build_change
+from tests.builders.released_model import ANYTHING, Released
 from tests.builders.rollbacks import go_back
 from wellspring.models.releases.warm import list_warm_releases
 from wellspring.records.models import Release
+from wellspring.trust.approvals import record_proposal
 
 
 @pytest.fixture
@@ -47,3 +49,10 @@ def test_what_was_rolled_back_is_not_warm_as_a_proposal(project: Released):
     first, _ = project.released(1), project.released(2)
     go_back(project)
     assert warm(project) == [first]
+
+
+def test_the_proposal_of_a_change_is_no_release_of_a_model(project: Released):
+    live = project.released(1)
+    change = build_change("transform", "project")
+    record_proposal(change, change.content_ref, project.ana, ledger=project.books, policies=ANYTHING, step=project.step)
+    assert warm(project) == [live]

@@ -22,6 +22,9 @@ def list_warm_releases(index: LedgerEntries, store: ReleaseStore, *, keep_warm: 
     """
     proposed: dict[str, Release] = {}
     for indexed in index.list_entries(action="propose", phase="done"):
+        if not any(ref.name.startswith("candidate:") for ref in indexed.entry.inputs):
+            # The release of a change: of policies, dbt code or a contract.
+            continue
         release = store.get(get_switched_release(indexed.entry))
         proposed[release.model] = release
     stacks = [[*reversed(build_rollback_stack(index, model))] for model in list_switched_models(index)]

@@ -8,8 +8,10 @@ from types import MappingProxyType
 from wellspring.errors import NotFound, suggest_name
 from wellspring.workflows.changes.policy import PolicyChange
 from wellspring.workflows.changes.port import ChangeKind
+from wellspring.workflows.changes.transform import TransformChange
 
-CHANGE_KINDS: Mapping[str, ChangeKind] = MappingProxyType({kind.kind: kind for kind in (PolicyChange(),)})
+_KINDS: tuple[ChangeKind, ...] = (PolicyChange(), TransformChange())
+CHANGE_KINDS: Mapping[str, ChangeKind] = MappingProxyType({kind.kind: kind for kind in _KINDS})
 
 
 def find_change_kind(name: str) -> ChangeKind:
