@@ -12,7 +12,7 @@ from tests.builders.recording_step import Died
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.trust import Ref
 from wellspring.trust.approvals import build_approval_act, record_approval, record_proposal
-from wellspring.trust.changes.activation import find_live_change, recover_changes
+from wellspring.trust.changes.activation import check_in_force, find_live_change, recover_changes
 from wellspring.trust.policy import PolicySet
 
 POINTS = ("intent", "applied", "live-set")
@@ -154,3 +154,21 @@ def test_the_policies_decide_on_the_kind_of_a_release(project: ChangedProject):
     )
     with pytest.raises(Refused, match="no policy permits it"):
         record_approval(change, project.bo, project.books, models_only, step=project.step)
+
+
+def test_what_one_person_put_into_force_in_development_stays_and_the_next_change_needs_two(project: ChangedProject):
+    project.books.enter_mode("development")
+    first = project.adopt()
+    change = project.propose(build_change(replaces=first.id))
+    project.approve(change, project.ana)
+    project.activate(change, "user:ana")
+    project.books.enter_mode("governed")
+    check_in_force(change, "policy", "benefits", project.books)
+    for person in (project.ana, project.bo):
+        project.books.enrol(person)
+    later = project.propose(build_change(content="2" * 64, replaces=change.id))
+    with pytest.raises(Refused, match="another user must approve it"):
+        project.approve(later, project.ana)
+    project.store.set_live(later)
+    with pytest.raises(CorruptedError, match="not approved by a second person"):
+        check_in_force(later, "policy", "benefits", project.books)

@@ -20,6 +20,7 @@ from wellspring.records.trust import Entry, IndexedEntry, Ref
 from wellspring.stores.locks.port import WriteFence
 from wellspring.trust.approvals import LedgerEntries, ReleaseApproval, find_approval, list_proposers
 from wellspring.trust.changes.store import ChangeStore, build_change, check_change_digest
+from wellspring.trust.modes import find_mode_period
 
 SWITCH_ACTIONS = ("adopt", "activate")
 """adopt: the first content of a kind and name, as it was on disk; activate: a proposal."""
@@ -178,12 +179,18 @@ def check_in_force(change: ChangeRelease | None, kind: ChangeKindName, name: str
             f"{recorded or 'no release'}",
             fix=_POINTER_FIX,
         )
-    if change is None or not change.replaces:
+    if change is None or not change.replaces or _is_of_development(change, ledger):
         return
     try:
         require_signatures(change, ledger)
     except Refused as exc:
         raise CorruptedError(f"{change.subject} is live: {exc.what}", fix=_POINTER_FIX) from None
+
+
+def _is_of_development(change: ChangeRelease, ledger: LedgerEntries) -> bool:
+    """Return whether a change went live before the project was governed: what was in force then stays in force."""
+    switches = [item for item in _list_switches(ledger, change.kind, change.name) if item.entry.phase == "done"]
+    return bool(switches) and not find_mode_period(ledger).includes(switches[-1].index)
 
 
 def propose_command(kind: ChangeKindName, name: str) -> str:
