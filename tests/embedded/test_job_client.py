@@ -16,7 +16,7 @@ import pytest
 from tests.builders import sockets
 from tests.builders.jobs import NOON, build_job, write_project
 from wellspring.embedded import job_client
-from wellspring.errors import NotFound, Unavailable, encode_error
+from wellspring.errors import NotFound, Refused, Unavailable, encode_error
 from wellspring.project import Project, load_project
 from wellspring.records.jobs import JobEvent
 from wellspring.runtime.process_identity import process_start_time
@@ -136,3 +136,9 @@ def test_a_worker_that_answers_is_ready(project: Project):
     project.socket_path("jobs").unlink()
     with served(project):
         assert not job_client.is_worker_ready(project)
+
+
+def test_a_request_that_the_worker_would_not_read_is_refused_before_it_is_sent(project: Project):
+    # Nobody listens: a request that was sent would be Unavailable.
+    with pytest.raises(Refused, match="reads at most 262,144"):
+        job_client.submit_job(project, "replay-predictions", parameters={"predictions": ["p" * 20] * 20_000})

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.builders.worker import WorkerWorld
+from wellspring.records.jobs import MAX_JOB_REQUEST_BYTES
 from wellspring.runtime.process import Credential
-from wellspring.worker.job_server import MAX_REQUEST_BYTES, JobServer
+from wellspring.worker.job_server import JobServer
 from wellspring.worker.query_service import QueryService
 
 
@@ -91,7 +92,7 @@ def test_a_bad_request_is_an_error(served: ServedWorker, request_: dict[str, Any
     assert served.world.queue.list_jobs() == []
 
 
-@pytest.mark.parametrize("line", [b"", b"no json\n", b"{" * MAX_REQUEST_BYTES + b"{\n", b"\xff\n"])
+@pytest.mark.parametrize("line", [b"", b"no json\n", b"{" * MAX_JOB_REQUEST_BYTES + b"{\n", b"\xff\n"])
 def test_a_request_that_cannot_be_read_gets_no_answer(served: ServedWorker, line: bytes):
     assert served.send(line) == []
     assert served.request(op="ping")

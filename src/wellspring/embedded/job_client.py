@@ -10,7 +10,7 @@ from typing import Any
 
 from wellspring.errors import Refused, Unavailable, decode_error
 from wellspring.project import Project
-from wellspring.records.jobs import Job, JobEvent
+from wellspring.records.jobs import MAX_JOB_REQUEST_BYTES, Job, JobEvent
 from wellspring.runtime.process_identity import is_same_process
 from wellspring.runtime.run_state import read_run_state
 from wellspring.runtime.server_sockets import find_server_socket
@@ -131,6 +131,12 @@ def _read_lines(connection: socket.socket, is_alive: Callable[[], bool]) -> Iter
 
 
 def _connect(project: Project, request: Mapping[str, Any], timeout: float) -> socket.socket:
+    encoded = json.dumps(dict(request)).encode() + b"\n"
+    if len(encoded) > MAX_JOB_REQUEST_BYTES:
+        raise Refused(
+            f"the request has {len(encoded):,} bytes, and the worker reads at most {MAX_JOB_REQUEST_BYTES:,}",
+            fix="send it in parts: several jobs with fewer names each",
+        )
     try:
         connection = connect_unix_socket(find_server_socket(project, "jobs"), timeout)
     except PermissionError:
@@ -141,7 +147,7 @@ def _connect(project: Project, request: Mapping[str, Any], timeout: float) -> so
     except OSError:
         raise _not_up(project) from None
     try:
-        connection.sendall(json.dumps(dict(request)).encode() + b"\n")
+        connection.sendall(encoded)
     except OSError:
         connection.close()
         raise _not_up(project) from None

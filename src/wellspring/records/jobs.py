@@ -11,6 +11,8 @@ from wellspring.records.record import Frozen, Instant, Record
 JobState = Literal["queued", "running", "succeeded", "failed", "refused", "cancelled"]
 OPEN_STATES: frozenset[JobState] = frozenset({"queued", "running"})
 ENDED_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "refused", "cancelled"})
+MAX_JOB_REQUEST_BYTES = 256 * 1024
+"""The largest request that the worker reads from a caller: a job with its parameters, or a query."""
 RUN_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}$"
 
 

@@ -11,12 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 from wellspring.errors import Refused, WellspringError, encode_error
-from wellspring.records.jobs import JobState
+from wellspring.records.jobs import MAX_JOB_REQUEST_BYTES, JobState
 from wellspring.runtime.unix_socket import peer_uid
 from wellspring.worker.job_service import JobService, JobSubmission
 from wellspring.worker.query_service import QueryService
 
-MAX_REQUEST_BYTES = 256 * 1024
 _REQUEST_TIMEOUT = 5.0
 _MAX_CONNECTIONS = 64
 _FIX = "send one of: ping, submit, list, show, follow, cancel, retry, query"
@@ -129,6 +128,6 @@ def _read_line(connection: socket.socket) -> bytes:
         if not chunk:
             raise ConnectionResetError
         buffer += chunk
-        if len(buffer) > MAX_REQUEST_BYTES:
+        if len(buffer) > MAX_JOB_REQUEST_BYTES:
             raise ValueError("the request is too long")
     return bytes(buffer)
