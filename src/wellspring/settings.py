@@ -120,12 +120,14 @@ class DbtSettings(SettingsSection):
 class ModelSettings(SettingsSection):
     """[models]: one Python file per model; this table makes `up` start MLflow and the API. policies: *.cedar files.
 
-    keep_warm: how many releases before the live one are kept ready for a rollback.
+    keep_warm: how many releases before the live one are kept ready for a rollback. key_days: after how many days the
+    next `up` makes a new version of the key that signs models; 0: never.
     """
 
     folder: Path = Path("models")
     policies: Path = Path("policies")
     keep_warm: int = Field(default=1, ge=0, le=10)
+    key_days: int = Field(default=365, ge=0)
 
 
 class SimulationSettings(SettingsSection):

@@ -121,15 +121,15 @@ def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
     loaded: list[dict[str, Any]] = []
     monkeypatch.setattr(loaded_release, "load_release", lambda release, **arguments: loaded.append(arguments))
     monkeypatch.setattr(bootstrap, "open_model_registry", lambda _: None)
-    monkeypatch.setattr(bootstrap, "open_model_store", lambda *_: SimpleNamespace(key=key))
+    monkeypatch.setattr(bootstrap, "open_model_store", lambda *_: SimpleNamespace(keys=(key,)))
     project = SimpleNamespace(
         project=project_value, clock=FixedClock(), lake=None, ledger=SimpleNamespace(index=None),
-        model_signer=SimpleNamespace(public_key=lambda: bytes(32)),
+        model_signer=SimpleNamespace(public_keys=lambda: (bytes(32),)),
     )  # fmt: skip
     bootstrap.open_models(cast(Any, project)).releases.load_check(cast(Any, None))
-    bootstrap.open_release_loaders(project_value, FixedClock(), key).load_release(cast(Any, None))
+    bootstrap.open_release_loaders(project_value, FixedClock(), (key,)).load_release(cast(Any, None))
     assert [sorted(item) for item in loaded] == [["scorer", "token_domains", "views"]] * 2
-    assert [item["scorer"].keywords["key"] for item in loaded] == [key, key]
+    assert [item["scorer"].keywords["keys"] for item in loaded] == [(key,), (key,)]
     # The contracts as they stand when a release is loaded, and none yet.
     assert loaded[0]["token_domains"]() == {}
     # A mistake in one of them is no reason to keep a release from being served, or taken back.

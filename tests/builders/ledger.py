@@ -37,6 +37,9 @@ class LocalSigner:
     def public_key(self) -> bytes:
         return self._secret.public_key().public_bytes_raw()
 
+    def public_keys(self) -> tuple[bytes, ...]:
+        return (self.public_key(),)
+
 
 class LocalKeyVersions:
     """The versions of the log's key in this process. retired: the first version that may still sign."""

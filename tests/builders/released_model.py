@@ -255,7 +255,7 @@ class Released:
 
     def load(self, release: Release, key: notes.VerifierKey | None = None) -> Scorer:
         return Scorer.load(
-            release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.verifier_key
+            release, objects=self.objects, paths=self.releases.paths, keys=(key or self.signer.verifier_key,)
         )
 
     def train(
@@ -272,7 +272,7 @@ class Released:
         content = trees(seed) if estimator is None else fit_random_rows(estimator, FitSettings({}, 0, seed))
         digest = artifact.write_artifact(
             {inference_spec.SPEC_FILE: built.encode(), file_name: content},
-            objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key, signer=self.signer,
+            objects=self.objects, paths=self.releases.paths, keys=(self.signer.verifier_key,), signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"
         candidate = synthetic_world.candidate(
@@ -286,7 +286,7 @@ class Released:
         with self.step("gate", candidate.subject, inputs=refs, outputs=[self.pinned(candidate)], facts=facts):
             pass
         read = artifact.read_artifact(
-            digest, objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key
+            digest, objects=self.objects, paths=self.releases.paths, keys=(self.signer.verifier_key,)
         )
         return self.releases.save(build_release(candidate, read, ANYTHING.digest))
 

@@ -30,7 +30,7 @@ class ProjectFixture:
         self.runs = MemoryRuns()
         self.step = RecordingStep()
         self.model_store = ModelStore(
-            DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.verifier_key
+            DiskContentStore(folder / "objects"), DiskBlobStore(folder), (self.signer.verifier_key,)
         )
         self.stages: list[str] = []
 

@@ -96,7 +96,9 @@ def test_model_signed_with_another_key_is_refused(project: Released):
 
 def test_changed_model_file_is_refused(project: Released):
     release = project.train()
-    named = artifact.verify_artifact(release.artifact, paths=project.releases.paths, key=project.signer.verifier_key)
+    named = artifact.verify_artifact(
+        release.artifact, paths=project.releases.paths, keys=(project.signer.verifier_key,)
+    )
     digest = named[LightGBM.file_name]
     path = project.folder / "models" / "objects" / digest[:2] / digest[2:]
     path.write_bytes(path.read_bytes().replace(b"leaf_value=", b"leaf_value=9", 1))

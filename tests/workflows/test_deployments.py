@@ -36,7 +36,7 @@ class ProjectFixture:
         self.sequencer = SimpleNamespace(integrate=self.integrate)
         self.list_entries, self.list_open_intents = world.books.list_entries, world.step.open_intents
         registry: Any = None
-        store = ModelStore(world.objects, world.releases.paths, world.signer.verifier_key)
+        store = ModelStore(world.objects, world.releases.paths, (world.signer.verifier_key,))
         self.models = ModelPorts(registry, store, world.project)
         self.stable = world.released(1)
         self.approved = world.train(2)

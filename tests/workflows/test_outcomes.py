@@ -69,7 +69,7 @@ class World:
 
     def record(self) -> tuple[int, int]:
         platform: Any = self
-        store = ModelStore(self.released.objects, self.released.releases.paths, self.released.signer.verifier_key)
+        store = ModelStore(self.released.objects, self.released.releases.paths, (self.released.signer.verifier_key,))
         registry: Any = None
         models = ModelPorts(registry, store, self.released.project)
         recorded = module.record_outcomes(platform, models, progress=lambda *_: None)

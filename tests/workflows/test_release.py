@@ -41,7 +41,7 @@ class ProjectFixture:
         self.sequencer = SimpleNamespace(integrate=self.integrate)
         self.list_entries = world.books.list_entries
         self.list_open_intents = world.step.open_intents
-        self.model_store = ModelStore(world.objects, world.releases.paths, world.signer.verifier_key)
+        self.model_store = ModelStore(world.objects, world.releases.paths, (world.signer.verifier_key,))
         monkeypatch.setattr(release_module, "seal_stories", lambda project, subjects: self.sealed.extend(subjects))
 
     def integrate(self) -> None:

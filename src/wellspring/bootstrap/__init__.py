@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
     from wellspring.trust.changes.store import ChangeStore
     from wellspring.trust.identity.openbao import OpenBaoSession
-    from wellspring.trust.keys.port import LogSigner
+    from wellspring.trust.keys.port import VersionedSigner
     from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.journal_key import JournalKey
     from wellspring.trust.ledger.remote_sequencer import LogSequencer
@@ -83,7 +83,7 @@ class ReadPorts:
     lake: Lake
     recorded_tables: RecordedTables
     drops: DropIndex
-    model_signer: LogSigner | None
+    model_signer: VersionedSigner | None
     sequencer: LogSequencer | None
 
 
@@ -101,7 +101,7 @@ class Platform:
     query_engine: QueryEngine
     sequencer: LogSequencer
     drops: DropIndex
-    model_signer: LogSigner
+    model_signer: VersionedSigner
     secrets: SecretStore
     project_code: ProjectCode
     fence: WriteFence
@@ -253,7 +253,7 @@ def open_platform(
     from wellspring.query.registry import open_query_engine
     from wellspring.trust.changes.store import ChangeStore
     from wellspring.trust.identity.openbao import login_service
-    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.keys.openbao import OpenBaoVersionedSigner
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
@@ -278,7 +278,7 @@ def open_platform(
             query_engine=open_query_engine(project.query.engine, project.query.options),
             sequencer=RemoteSequencer(find_server_socket(project, "sequencer"), service),
             drops=drops,
-            model_signer=OpenBaoSigner(session, "models"),
+            model_signer=OpenBaoVersionedSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
             project_code=project_code,
             fence=fence,
@@ -333,12 +333,15 @@ def open_model_store(platform: Platform | ReadPorts) -> ModelStore:
     if platform.model_signer is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
     models_dir, origin = platform.project.models_dir, platform.ledger.tree.read_head().origin
-    key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, platform.model_signer.public_key())
-    return ModelStore(DiskContentStore(models_dir / "objects"), DiskBlobStore(models_dir), key)
+    keys = tuple(
+        notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, public_key)
+        for public_key in platform.model_signer.public_keys()
+    )
+    return ModelStore(DiskContentStore(models_dir / "objects"), DiskBlobStore(models_dir), keys)
 
 
-def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey) -> ReleaseLoaders:
-    """Build the loaders of releases. key: verifies the signatures of models."""
+def open_release_loaders(project: Project, clock: Clock, keys: Sequence[notes.VerifierKey]) -> ReleaseLoaders:
+    """Build the loaders of releases. keys: one of them signed each model."""
     from wellspring.data.contracts import contract
     from wellspring.data.features import views
     from wellspring.serving import loaded_release
@@ -346,7 +349,7 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
 
     models_dir = project.models_dir
     scorer = partial(
-        Scorer.load, objects=DiskContentStore(models_dir / "objects"), paths=DiskBlobStore(models_dir), key=key
+        Scorer.load, objects=DiskContentStore(models_dir / "objects"), paths=DiskBlobStore(models_dir), keys=keys
     )
     load_views = partial(views.load_views_by_digest, project.lake_dir / "views")
 
@@ -380,7 +383,7 @@ def open_models(platform: Platform | ReadPorts) -> ModelPorts:
             platform.ledger.index,
             platform.lake,
             registry,
-            open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
+            open_release_loaders(platform.project, platform.clock, model_store.keys).load_release,
             platform.fence if isinstance(platform, Platform) else ReadOnlyFence(),
         ),
     )

@@ -57,7 +57,7 @@ def open_read_ports(project: Project, credential: Credential | None, *, trace: s
     from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
     from wellspring.stores.locks.port import ReadOnlyFence
     from wellspring.trust.identity.openbao import login_service
-    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.keys.openbao import OpenBaoVersionedSigner
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
     with ExitStack() as stack:
@@ -70,7 +70,7 @@ def open_read_ports(project: Project, credential: Credential | None, *, trace: s
             socket = find_server_socket(project, "openbao")
             session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
             stack.callback(session.close)
-            model_signer = OpenBaoSigner(session, "models")
+            model_signer = OpenBaoVersionedSigner(session, "models")
             sequencer = RemoteSequencer(find_server_socket(project, "sequencer"), "worker")
         yield ReadPorts(
             project=project,

@@ -33,7 +33,7 @@ def open_serving(
     from wellspring.stores.online.registry import load_online_store
     from wellspring.trust.answer_signing import AnswerSigner
     from wellspring.trust.identity.openbao import login_service
-    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.keys.openbao import OpenBaoSigner, OpenBaoVersionedSigner
     from wellspring.trust.ledger.proved_entries import ProvedEntries
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring_verify import notes
@@ -41,15 +41,17 @@ def open_serving(
     socket, online_store = find_server_socket(project, "openbao"), load_online_store(project)
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
         store_login = read_store_login(online_store, "api", OpenBaoSecretStore(session))
-        model_public_key = OpenBaoSigner(session, "models").public_key()
+        model_public_keys = OpenBaoVersionedSigner(session, "models").public_keys()
         # Not from the ledger's folder: whoever writes there could put another log and its key in place.
         log_public_key = OpenBaoSigner(session, "ledger").public_key()
         journal_key = request_journal_key(session, "api")
     with open_ledger(project, journal_key, clock=clock) as ledger:
         step, clock = ledger.step, ledger.clock
         origin = ledger.tree.paths.read("origin").decode().strip()
-        model_key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, model_public_key)
-        loaders = open_release_loaders(project, clock, model_key)
+        model_keys = [
+            notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, public_key) for public_key in model_public_keys
+        ]
+        loaders = open_release_loaders(project, clock, model_keys)
         yield ServiceDependencies(
             project_name=project.name,
             release_cache=ReleaseCache(

@@ -87,6 +87,8 @@ path "transit/keys/ledger/config" {
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
     + JOURNAL_POLICIES["supervisor"]
     + """
+path "transit/keys/models" { capabilities = ["read"] }
+path "transit/keys/models/rotate" { capabilities = ["update"] }
 path "auth/approle/role/supervisor/secret-id/" { capabilities = ["list"] }
 path "auth/approle/role/supervisor/secret-id-accessor/destroy" { capabilities = ["update"] }
 """

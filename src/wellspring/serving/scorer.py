@@ -49,13 +49,15 @@ class Scorer:
         self._decoder = decoder
 
     @classmethod
-    def load(cls, release: Release, *, objects: ContentStore, paths: NamedBlobStore, key: notes.VerifierKey) -> Scorer:
-        """Load the model of a release. key: the public key that verifies model signatures.
+    def load(
+        cls, release: Release, *, objects: ContentStore, paths: NamedBlobStore, keys: Sequence[notes.VerifierKey]
+    ) -> Scorer:
+        """Load the model of a release. keys: the public keys, one of which verifies the model's signature.
 
         Raises NotFound, Refused and CorruptedError if a file, the manifest, its signature or the inference spec does
         not match the release; no content is used before these checks.
         """
-        artifact = read_artifact(release.artifact, objects=objects, paths=paths, key=key)
+        artifact = read_artifact(release.artifact, objects=objects, paths=paths, keys=keys)
         if hashlib.sha256(artifact.spec.encode()).hexdigest() != release.preprocessing:
             raise CorruptedError(
                 f"{release.subject} and its artifact name different inference specs", fix="do not serve this release"

@@ -17,6 +17,7 @@ from typing import Any
 from wellspring.bootstrap import open_ledger_index, open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
+from wellspring.embedded.model_key import rotate_model_key
 from wellspring.embedded.probes import responds_to_http, responds_to_line, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, format_error, suggest_name
 from wellspring.observe.refusal_log import RefusalLog
@@ -103,6 +104,7 @@ class Supervisor:
         record_ended_processes(project, self._step)
         self._wait_until_ready(openbao_process)
         openbao_setup.rotate_supervisor_key(project, privileges)
+        rotate_model_key(project, open_clock(project).now(), step=self._step)
         remaining = [describe.describe_postgres(programs.postgres)]
         if "sftp" in packages.embedded_source_servers(project):
             sftp.create_vendor_dirs(project, privileges)

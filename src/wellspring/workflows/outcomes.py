@@ -81,7 +81,7 @@ def _record_predictions(platform: Platform, models: ModelPorts, position: int) -
     def load_views(release_id: str) -> tuple[FeatureViews, Sequence[str]]:
         release = models.releases.release_store.get(release_id)
         spec = read_artifact(
-            release.artifact, objects=models.store.objects, paths=models.store.paths, key=models.store.key
+            release.artifact, objects=models.store.objects, paths=models.store.paths, keys=models.store.keys
         ).spec
         key_columns = dict.fromkeys(column for columns in spec.keys.values() for column in columns)
         return load_views_by_digest(platform.project.lake_dir / "views", release.views), tuple(key_columns)

@@ -143,7 +143,7 @@ def find_latest_keys(
     if live_release is None:
         raise NotFound(f"{model} has no live release", fix="see `wellspring release list`")
     inference_spec = read_artifact(
-        live_release.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
+        live_release.artifact, objects=model_store.objects, paths=model_store.paths, keys=model_store.keys
     ).spec
     key_columns = dict.fromkeys(column for columns in inference_spec.keys.values() for column in columns)
     for view in load_views_by_digest(platform.project.lake_dir / "views", live_release.views).views:

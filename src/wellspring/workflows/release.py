@@ -38,7 +38,7 @@ def draft_release(platform: Platform | ReadPorts, models: ModelPorts, candidate_
             f"{candidate.subject} did not pass its gate", fix="train a better candidate", verdict=candidate.verdict
         )
     model_artifact = artifact.read_artifact(
-        candidate.artifact, objects=models.store.objects, paths=models.store.paths, key=models.store.key
+        candidate.artifact, objects=models.store.objects, paths=models.store.paths, keys=models.store.keys
     )
     policies = load_policies_in_force(platform.project, platform.ledger.index)
     drafted_release = promotion.build_release(candidate, model_artifact, policies.digest)
@@ -152,7 +152,7 @@ def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequ
         engine=platform.query_engine,
         release_store=models.releases.release_store,
         load_scorer=lambda model_release: Scorer.load(
-            model_release, objects=models.store.objects, paths=models.store.paths, key=models.store.key
+            model_release, objects=models.store.objects, paths=models.store.paths, keys=models.store.keys
         ),
         views_by_digest=lambda digest: views.load_views_by_digest(platform.project.lake_dir / "views", digest),
     )

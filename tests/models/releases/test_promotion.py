@@ -48,7 +48,7 @@ def test_a_release_is_the_digest_of_all_its_parts(project: Released):
     release = project.train()
     expected = candidates.read_candidate(release.candidate, paths=project.releases.paths)
     read = artifact.read_artifact(
-        release.artifact, objects=project.objects, paths=project.releases.paths, key=project.signer.verifier_key
+        release.artifact, objects=project.objects, paths=project.releases.paths, keys=(project.signer.verifier_key,)
     )  # fmt: skip
     assert build_release(expected, read, ANYTHING.digest) == release
     assert release.digest[:12] == release.id

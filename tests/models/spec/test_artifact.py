@@ -34,7 +34,7 @@ class ModelStoreFixture:
     def write(self, files=FILES, signer: Signer | None = None, key: notes.VerifierKey | None = None) -> str:
         signer = signer or Signer()
         return artifact.write_artifact(
-            files, objects=self.objects, paths=self.paths, key=key or signer.verifier_key, signer=signer
+            files, objects=self.objects, paths=self.paths, keys=(key or signer.verifier_key,), signer=signer
         )
 
     def forge(self, text: bytes, signer: Signer) -> str:
@@ -45,7 +45,9 @@ class ModelStoreFixture:
         return digest
 
     def read(self, digest: str, key: notes.VerifierKey | None = None) -> artifact.ModelArtifact:
-        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, key=key or Signer().verifier_key)
+        return artifact.read_artifact(
+            digest, objects=self.objects, paths=self.paths, keys=(key or Signer().verifier_key,)
+        )
 
 
 @pytest.fixture
@@ -153,3 +155,16 @@ def test_a_signed_model_file_that_is_not_text_is_corrupt(model_store: ModelStore
     digest = model_store.write({**FILES, LightGBM.file_name: b"tree\n\xff"})
     with pytest.raises(CorruptedError, match="is not text"):
         model_store.read(digest).load_model()
+
+
+def test_a_manifest_of_an_earlier_version_of_the_key_is_read_and_of_a_foreign_key_is_not(
+    model_store: ModelStoreFixture,
+):
+    earlier, newest, foreign = (Signer(bytes([number]) * 32) for number in (3, 4, 5))
+    keys = (newest.verifier_key, earlier.verifier_key)
+    early = model_store.write(signer=earlier)
+    read = artifact.read_artifact(early, objects=model_store.objects, paths=model_store.paths, keys=keys)
+    assert read.digest == early
+    stolen = model_store.write({**FILES, LightGBM.file_name: b"tree\nversion=v5\n"}, signer=foreign)
+    with pytest.raises(CorruptedError, match="is not signed by"):
+        artifact.read_artifact(stolen, objects=model_store.objects, paths=model_store.paths, keys=keys)

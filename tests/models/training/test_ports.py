@@ -13,7 +13,7 @@ from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
 def test_the_files_of_a_model_are_read_by_the_digest_of_their_manifest(tmp_path: Path):
     signer = Signer()
-    store = ModelStore(DiskContentStore(tmp_path / "objects"), DiskBlobStore(tmp_path), signer.verifier_key)
+    store = ModelStore(DiskContentStore(tmp_path / "objects"), DiskBlobStore(tmp_path), (signer.verifier_key,))
     digest = store.write_artifact({"model.lgb": trees(), SPEC_FILE: recipe().encode()}, signer)
     read = store.read_artifact(digest)
     assert (read.digest, read.content, read.spec) == (digest, trees(), recipe())

@@ -41,7 +41,7 @@ def test_a_passed_candidate_is_stored_with_all_its_parts(trained):
         built.artifact,
         objects=project.model_store.objects,
         paths=project.model_store.paths,
-        key=project.signer.verifier_key,
+        keys=(project.signer.verifier_key,),
     )
     assert stored.spec.model == "denials"
     assert stored.spec.keys == {"claim": ("claim_id",), "provider_history": ("billing_npi",)}
@@ -84,7 +84,7 @@ def test_reproduction_gives_the_same_bytes(trained):
     project, built = trained
     again = project.reproduce(built.run)
     assert again == artifact.verify_artifact(
-        built.artifact, paths=project.model_store.paths, key=project.signer.verifier_key
+        built.artifact, paths=project.model_store.paths, keys=(project.signer.verifier_key,)
     )
     assert project.step.done("reproduce")[0].subject == f"run:{built.run}"
 

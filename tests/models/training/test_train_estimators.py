@@ -44,7 +44,9 @@ class Training:
     def __init__(self, folder: Path, world: World) -> None:
         self.folder, self.world = folder, world
         self.signer, self.runs, self.step = Signer(), MemoryRuns(), RecordingStep()
-        self.store = ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.verifier_key)
+        self.store = ModelStore(
+            DiskContentStore(folder / "objects"), DiskBlobStore(folder), (self.signer.verifier_key,)
+        )
 
     @property
     def data(self) -> TrainingData:
@@ -67,9 +69,9 @@ class Training:
 
     def score(self, candidate: Candidate) -> ScoredRow:
         store = self.store
-        stored = artifact.read_artifact(candidate.artifact, objects=store.objects, paths=store.paths, key=store.key)
+        stored = artifact.read_artifact(candidate.artifact, objects=store.objects, paths=store.paths, keys=store.keys)
         release = build_release(candidate, stored, "0" * 64)
-        scorer = Scorer.load(release, objects=store.objects, paths=store.paths, key=store.key)
+        scorer = Scorer.load(release, objects=store.objects, paths=store.paths, keys=store.keys)
         known_since = FixedClock().now()
         rows = {
             "claim": FeatureRow("claim", ("c",), VALUES, known_since, 1, "e"),

@@ -57,7 +57,7 @@ def labelled(task: Task) -> World:
 
 def train_once(folder: Path, task: Task, **changes: Any):
     world, signer, runs = labelled(task), Signer(), MemoryRuns()
-    store = ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), signer.verifier_key)
+    store = ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), (signer.verifier_key,))
     audited = dict.fromkeys(world.tables, 5)
     arguments: dict[str, Any] = {"baselines": (Baseline.constant(),), "task": task, **changes}
     candidate = train.train_candidate(
@@ -76,9 +76,9 @@ def test_a_model_of_each_task_is_trained_and_scored(tmp_path: Path, task: Task):
     report = candidate.scores
     baseline, own = report.baselines["constant"].value, report.metrics[task.main_metric].value
     assert own > baseline if task.higher_is_better else own < baseline
-    stored = artifact.read_artifact(candidate.artifact, objects=store.objects, paths=store.paths, key=store.key)
+    stored = artifact.read_artifact(candidate.artifact, objects=store.objects, paths=store.paths, keys=store.keys)
     release = build_release(candidate, stored, "0" * 64)
-    scorer = Scorer.load(release, objects=store.objects, paths=store.paths, key=store.key)
+    scorer = Scorer.load(release, objects=store.objects, paths=store.paths, keys=store.keys)
     values = {"claim_type": "professional", "charge_amount": 90.0, "auth_state": "expired", "is_replacement": False}
     scored = scorer.score({"claim": FeatureRow("claim", ("c",), values, FixedClock().now(), 1, "e")})
     assert scored.reasons

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound, Refused
@@ -47,20 +47,20 @@ def write_artifact(
     *,
     objects: ContentStore,
     paths: NamedBlobStore,
-    key: notes.VerifierKey,
+    keys: Sequence[notes.VerifierKey],
     signer: LogSigner,
 ) -> Digest:
     """Store a model's files and their signed manifest, and return the artifact's digest; idempotent.
 
-    paths: the models folder; the manifest is stored at `manifests/DIGEST`. key: the signer's public key, named
-    `ORIGIN/models`. Raises Refused for any file other than the two that a model has.
+    paths: the models folder; the manifest is stored at `manifests/DIGEST`. keys: the signer's public keys, the newest
+    first, named `ORIGIN/models`. Raises Refused for any file other than the two that a model has.
     """
     manifest_text = _render_manifest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     for content in files.values():
         objects.put(content)
     digest = hashlib.sha256(manifest_text).hexdigest()
-    signature = notes.NoteSignature(key.name, key.key_id, signer.sign(manifest_text))
-    if not notes.verify_signature_line(signature, key, manifest_text):
+    signature = notes.NoteSignature(keys[0].name, keys[0].key_id, signer.sign(manifest_text))
+    if not notes.verify_signature_line(signature, keys[0], manifest_text):
         raise CorruptedError(
             "the key server signed with another key than it publishes", fix="stop; check the key `models`"
         )
@@ -69,10 +69,11 @@ def write_artifact(
     return digest
 
 
-def verify_artifact(digest: Digest, *, paths: NamedBlobStore, key: notes.VerifierKey) -> dict[str, Digest]:
+def verify_artifact(digest: Digest, *, paths: NamedBlobStore, keys: Sequence[notes.VerifierKey]) -> dict[str, Digest]:
     """Verify a manifest's hash, signature and file names, and return the files' digests, without opening the files.
 
-    Raises NotFound, CorruptedError for a wrong hash or signature, Refused for an unknown file name.
+    keys: the versions of the key, one of which signed it. Raises NotFound, CorruptedError for a wrong hash or
+    signature, Refused for an unknown file name.
     """
     try:
         note = notes.parse_note(paths.read(f"manifests/{digest}"))
@@ -86,21 +87,23 @@ def verify_artifact(digest: Digest, *, paths: NamedBlobStore, key: notes.Verifie
         raise CorruptedError(
             f"the manifest of artifact {digest} does not match its digest", fix="stop; train the model again"
         )
-    if not any(notes.verify_signature_line(signature, key, note.text) for signature in note.signatures):
+    pairs = [(signature, key) for signature in note.signatures for key in keys]
+    if not any(notes.verify_signature_line(signature, key, note.text) for signature, key in pairs):
         raise CorruptedError(
-            f"artifact {digest} is not signed by {key.name}", fix="stop; serve only models that this project trained"
+            f"artifact {digest} is not signed by {keys[0].name}",
+            fix="stop; serve only models that this project trained",
         )
     return _parse_manifest(note.text)
 
 
 def read_artifact(
-    digest: Digest, *, objects: ContentStore, paths: NamedBlobStore, key: notes.VerifierKey
+    digest: Digest, *, objects: ContentStore, paths: NamedBlobStore, keys: Sequence[notes.VerifierKey]
 ) -> ModelArtifact:
     """Read a model's files and verify them against the signed manifest.
 
     Raises as `verify_artifact`, and ProjectError for an estimator that is not installed.
     """
-    file_digests = verify_artifact(digest, paths=paths, key=key)
+    file_digests = verify_artifact(digest, paths=paths, keys=keys)
     spec = decode_spec(objects.get(file_digests[SPEC_FILE]))
     estimator = find_estimator(spec.estimator)
     if estimator.file_name not in file_digests:

@@ -47,19 +47,19 @@ class ExperimentTracker(Protocol):
 
 
 class ModelStore(NamedTuple):
-    """The storage of models. paths: the models folder; key: the verifier key `ORIGIN/models`."""
+    """The storage of models. paths: the models folder; keys: the verifier keys `ORIGIN/models`, newest first."""
 
     objects: ContentStore
     paths: NamedBlobStore
-    key: notes.VerifierKey
+    keys: tuple[notes.VerifierKey, ...]
 
     def read_artifact(self, digest: Digest) -> artifact.ModelArtifact:
         """Read the files of a model, as `artifact.read_artifact`."""
-        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, key=self.key)
+        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, keys=self.keys)
 
     def write_artifact(self, files: Mapping[str, bytes], signer: LogSigner) -> Digest:
         """Store the files of a model, as `artifact.write_artifact`."""
-        return artifact.write_artifact(files, objects=self.objects, paths=self.paths, key=self.key, signer=signer)
+        return artifact.write_artifact(files, objects=self.objects, paths=self.paths, keys=self.keys, signer=signer)
 
 
 class TrainingInputs(NamedTuple):

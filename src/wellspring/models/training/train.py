@@ -152,7 +152,7 @@ def reproduce_run(
             fix="install the packages of the uv.lock of that time; other builds give other bytes",
         )
     recorded_files = artifact.verify_artifact(
-        run_record.tags.get("ws.artifact", ""), paths=ports.model_store.paths, key=ports.model_store.key
+        run_record.tags.get("ws.artifact", ""), paths=ports.model_store.paths, keys=ports.model_store.keys
     )
     with ports.step("reproduce", f"run:{run}", inputs=[Ref(name=f"run:{run}")]) as act:
         training_set = build_training_set(model, *open_data(run_record.params["edition"])[:3])

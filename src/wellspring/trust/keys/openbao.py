@@ -5,11 +5,20 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from wellspring.errors import CorruptedError
 from wellspring.trust.identity.openbao import OpenBaoSession, map_errors
 from wellspring.trust.keys.port import DataKey
+
+
+class TransitLogin(Protocol):
+    """A login whose role may use keys of the transit engine (`OpenBaoSession`)."""
+
+    @property
+    def client(self) -> Any:
+        """The client of hvac."""
+        ...
 
 
 class OpenBaoDataKeys:
@@ -41,7 +50,7 @@ class OpenBaoDataKeys:
 class OpenBaoSigner:
     """Signs with one version of a transit Ed25519 key."""
 
-    def __init__(self, session: OpenBaoSession, name: str = "ledger", *, version: int = 1) -> None:
+    def __init__(self, session: TransitLogin, name: str = "ledger", *, version: int = 1) -> None:
         self._transit: Any = session.client.secrets.transit
         self._name = name
         self._version = version
@@ -55,10 +64,33 @@ class OpenBaoSigner:
         return base64.b64decode(response["data"]["keys"][str(self._version)]["public_key"])
 
 
+class OpenBaoVersionedSigner:
+    """Signs with the version of a transit Ed25519 key that is the newest when it is first used."""
+
+    def __init__(self, session: TransitLogin, name: str) -> None:
+        self._transit: Any = session.client.secrets.transit
+        self._name = name
+        self._public_keys: tuple[bytes, ...] = ()
+
+    def sign(self, message: bytes) -> bytes:
+        return sign_in_transit(self._transit, self._name, message, version=len(self.public_keys()))
+
+    def public_key(self) -> bytes:
+        return self.public_keys()[0]
+
+    def public_keys(self) -> tuple[bytes, ...]:
+        if not self._public_keys:
+            with map_errors(f"read the public keys of {self._name}"):
+                versions = self._transit.read_key(name=self._name)["data"]["keys"]
+            newest_first = sorted(versions, key=int, reverse=True)
+            self._public_keys = tuple(base64.b64decode(versions[version]["public_key"]) for version in newest_first)
+        return self._public_keys
+
+
 class OpenBaoKeyVersions:
     """The versions of a transit Ed25519 key. name: of the key; the policy of the login decides what it may do."""
 
-    def __init__(self, session: OpenBaoSession, name: str = "ledger") -> None:
+    def __init__(self, session: TransitLogin, name: str = "ledger") -> None:
         self._session = session
         self._transit: Any = session.client.secrets.transit
         self._name = name

@@ -45,6 +45,22 @@ class LogKeyVersions(Protocol):
         ...
 
 
+class VersionedSigner(Protocol):
+    """Signs with the newest version of a key that has several, which all verify."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature."""
+        ...
+
+    def public_key(self) -> bytes:
+        """Return the 32-byte public key of the newest version."""
+        ...
+
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Return the public keys of all versions, the newest first."""
+        ...
+
+
 class LogSigner(Protocol):
     """Signs for the log with Ed25519 (RFC 8032, pure)."""
 
