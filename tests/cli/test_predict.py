@@ -29,7 +29,7 @@ class FakeClient:
             SimpleNamespace(contribution=-1, description="in network"),
         )
         return SimpleNamespace(
-            decision="denies", score=0.71, threshold="0.40", freshness="fresh",
+            mode="governed", decision="denies", score=0.71, threshold="0.40", freshness="fresh",
             interval=None, probabilities=None, release="r1", edition="e1",
             as_of=datetime(2026, 11, 25, 12, tzinfo=UTC), subject="prediction:p1", reasons=reasons,
             model_dump=lambda mode: {"id": "p1"},

@@ -183,7 +183,9 @@ def check_development(user: NewUser, prediction: dict[str, Any]) -> None:
     assert "DEVELOPMENT" in user.run("wellspring", "status")
     assert json.loads(user.run("wellspring", "status", "--json"))["mode"] == "development"
     assert "development" in user.run("wellspring", "release", "list")
-    assert Client(load_project(user.folder)).health()["mode"] == "development"
+    with Client(load_project(user.folder)) as client:
+        assert client.health()["mode"] == "development"
+    assert "development: one person" in user.run("wellspring", "predict", "returns", "--newest")
     (user.folder / "answer.json").write_text(json.dumps(prediction))
     user.run("wellspring", "prove", f"prediction:{prediction['id']}", "--out", "pack")
     assert json.loads((user.folder / "pack" / "manifest.json").read_bytes())["mode"] == "development"

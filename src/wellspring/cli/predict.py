@@ -33,6 +33,8 @@ def predict(ctx: CliContext, model: str, keys: tuple[str, ...], newest: bool, re
     ctx.echo(f"{format_output(prediction)}; {prediction.freshness}")
     for attribution in prediction.reasons:
         ctx.echo(f"  {'+' if attribution.contribution > 0 else '-'} {attribution.description}")
+    if prediction.mode == "development":
+        ctx.echo("development: one person was enough to release this model")
     ctx.echo(f"release {prediction.release}, edition {prediction.edition}, as of {prediction.as_of:%Y-%m-%d %H:%M} UTC")
     ctx.print_result(
         prediction.model_dump(mode="json"), next_command=f"wellspring prove {prediction.subject} --out PACK"

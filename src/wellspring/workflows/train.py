@@ -17,6 +17,7 @@ from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
+from wellspring.trust.modes import find_mode_period
 from wellspring.workflows.changes.transform import build_draft
 from wellspring.workflows.ingest import WorkflowProgress
 from wellspring.workflows.prove import seal_stories
@@ -119,6 +120,7 @@ def _describe_inputs(
         audited_rows=audited_rows(platform.ledger.index, edition),
         revision=revision,
         landing_time=landing_time_tables(platform.ledger.index, edition),
+        mode=find_mode_period(platform.ledger.index).mode,
     )
 
 

@@ -18,6 +18,8 @@ def test_a_card_says_what_a_reader_must_know():
         "TreeSHAP", "a model of 4 features and billing_npi as a category", "| commit | none",
     ):  # fmt: skip
         assert words in page
+    assert "**Development**" not in page
+    assert "**Development**" in card.write_model_card(model(), built, SPEC, importance=None, mode="development")
     looks_at = page.partition("Most important features")[2]
     assert looks_at.index("claim:kind") < looks_at.index("claim:amount")
     assert "history:known" not in looks_at

@@ -10,18 +10,30 @@ from wellspring.models.spec.inference_spec import InferenceSpec
 from wellspring.models.tasks.port import Task, title_of
 from wellspring.records.models import Candidate, Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import format_instant
+from wellspring.records.trust import ProjectMode
+
+_DEVELOPMENT = "**Development**: one person may release this model; two must sign once the project is governed.\n"
 
 
 def write_model_card(
-    model: ModelDefinition, candidate: Candidate, spec: InferenceSpec, *, importance: Sequence[float] | None
+    model: ModelDefinition,
+    candidate: Candidate,
+    spec: InferenceSpec,
+    *,
+    importance: Sequence[float] | None,
+    mode: ProjectMode = "governed",
 ) -> str:
-    """Render the card. importance: one value per feature of the spec, in its order; None if it was not measured."""
+    """Render the card. importance: one value per feature of the spec, in its order; None if it was not measured.
+
+    mode: of the project at the training.
+    """
     report, split, task = candidate.scores, model.split, model.task
     main_title, figures = title_of(task, task.main_metric), task.subgroup_figures
     descriptions = {baseline.name: f"{baseline.name}: {baseline.description}" for baseline in model.baselines}
     strongest = sorted(zip(importance or (), spec.features, strict=False), key=lambda item: (-item[0], item[1].name))
     parts = [
         f"# {model.name}: candidate {candidate.id}\n",
+        *([_DEVELOPMENT] if mode == "development" else []),
         f"{model.question}\n",
         f"{task.describe_rule(spec.decision_rule)}\n",
         "## Gate\n",

@@ -13,7 +13,7 @@ from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
-from wellspring.records.trust import Ref
+from wellspring.records.trust import ProjectMode, Ref
 from wellspring.runtime.git import GitRevision
 from wellspring.stores.locks.port import WriteFence
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore
@@ -66,6 +66,7 @@ class TrainingInputs(NamedTuple):
     """The inputs of a training besides the data.
 
     leaked_columns, audited_rows: of the leakage audit. landing_time: tables whose rows are known since they landed.
+    mode: of the project, for the card.
     """
 
     source_digests: Mapping[str, Digest]
@@ -74,6 +75,7 @@ class TrainingInputs(NamedTuple):
     audited_rows: Mapping[str, int]
     revision: GitRevision = GitRevision()
     landing_time: tuple[str, ...] = ()
+    mode: ProjectMode = "governed"
 
 
 class TrainingData(NamedTuple):

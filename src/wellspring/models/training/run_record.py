@@ -107,7 +107,9 @@ def log_run(
         files={
             **{f"model/{name}": content for name, content in trained_model.encode_files().items()},
             "evaluation.json": canonical.dumps_canonical(json.loads(candidates.encode_candidate(candidate))["scores"]),
-            "card.md": card.write_model_card(model, candidate, trained_model.spec, importance=gains).encode(),
+            "card.md": card.write_model_card(
+                model, candidate, trained_model.spec, importance=gains, mode=training_inputs.mode
+            ).encode(),
             **{f"plots/{name}.svg": plot.encode() for name, plot in task_plots.items()},
             **({"plots/importance.svg": plots.plot_importance(names, gains).encode()} if gains is not None else {}),
         },
