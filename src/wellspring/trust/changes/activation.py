@@ -190,7 +190,9 @@ def check_in_force(change: ChangeRelease | None, kind: ChangeKindName, name: str
 def _is_of_development(change: ChangeRelease, ledger: LedgerEntries) -> bool:
     """Return whether a change went live before the project was governed: what was in force then stays in force."""
     switches = [item for item in _list_switches(ledger, change.kind, change.name) if item.entry.phase == "done"]
-    return bool(switches) and not find_mode_period(ledger).includes(switches[-1].index)
+    if not switches or switches[-1].entry.subject != change.subject:
+        return False
+    return not find_mode_period(ledger).includes(switches[-1].index)
 
 
 def propose_command(kind: ChangeKindName, name: str) -> str:
