@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from wellspring_verify import answer_signature, releases
+from wellspring_verify import answer_signature, changes, releases
 from wellspring_verify.canonical import CanonicalValue, MalformedError
 from wellspring_verify.deployments import DeploymentChecker
 from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, refs_of_kind
@@ -116,6 +116,9 @@ class _ChainChecker:
         # The release may not be approved yet, or be refused: then it was never live.
         for ref in self._proposed_releases(f"release:{name}"):
             content = self._read_release(None, ref)
+            if content is not None and changes.is_change(content):
+                changes.check_change(self.book, self.approvals, self.report_gap, ref, content)
+                continue
             self.approvals.valid_approvals(
                 ref, str((content or {}).get("model")), self._check_proposals(None, ref, content)
             )

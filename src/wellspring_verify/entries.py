@@ -17,7 +17,7 @@ ACTION_WRITERS = {
     "create_key": "api",
     "predict": "api",
     **dict.fromkeys(("approve", "gate", "materialize", "promote", "propose", "publish", "rollback", "train"), "worker"),
-    **dict.fromkeys(("deploy", "evaluate", "undeploy"), "worker"),
+    **dict.fromkeys(("activate", "deploy", "evaluate", "undeploy"), "worker"),
 }
 """By action: the one service that may record it. Entries of the action from other services are ignored.
 

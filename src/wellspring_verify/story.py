@@ -110,6 +110,8 @@ _MODEL_TEMPLATES = {
     "propose": "proposed {subject}[, requested by {user}]",
     "approve": "recorded an approval of {subject}[ by {user}][, signed with the key {key_id}]",
     "check": "checked whether {subject} may serve predictions[ for {model}]",
+    "adopt": "took {subject} from disk as the first [{kind} ]in force, without an approval",
+    "activate": "made {subject} live[ for {kind}][, replacing {previous_release}][, signed by {user}]",
     "promote": "made {subject} live[ for {model}][, replacing {previous_release}][, requested by {user}]",
     "rollback": "made {subject} live again[ for {model}][, replacing {previous_release}][, requested by {user}]",
     "deploy": "made {subject} the challenger[ of {model}][, for a share of {share}][, requested by {user}]",

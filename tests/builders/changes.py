@@ -39,6 +39,7 @@ class ChangedProject:
         self.ana, self.bo = Somebody("ana", "owner"), Somebody("bo", "approver")
         self.books = Books(self.ana, self.bo)
         self.step: Any = self.books.step
+        self.step.service = "worker"
         self.store = ChangeStore(folder)
         self.fence = ScriptedFence()
         self.applied: list[str] = []

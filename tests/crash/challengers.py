@@ -36,8 +36,7 @@ class LoadReport(NamedTuple):
 def deploy_changed_sql(project: ServingProject, *, author: str, approver: str, share: str) -> str:
     """Edit the SQL of a feature, train on it, and release the model as the challenger; return the release."""
     colleague.smooth(project.root)
-    project.must("transform")
-    candidate = str(project.must("train", MODEL)["id"])
+    candidate = str(project.must("train", MODEL, "--draft")["id"])
     proposed = project.act(author, "release", "propose", candidate)
     assert proposed.exit_code == 0, proposed.screen
     release = str(json.loads(proposed.out)["release"]["id"])

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.crash.challengers import read_deployment
 from tests.crash.kill import Outcome
+from tests.crash.project import ProjectFixture
 from tests.crash.serving_project import MODEL, ServingProject
 from wellspring.cli.worker_client import run_worker
 from wellspring.trust.ledger import journal
@@ -30,6 +31,7 @@ PACKINGS = ("ledger.pack:",)
 REMOVALS = ("ledger.journal:",)
 RETENTIONS = ("lake.retire:", "workflows.retain:")
 COMPACTIONS = ("workflows.compact:",)
+CHANGES = ("change.activate:", "workflows.propose_change:", "workflows.approve_change:")
 
 
 def is_lifecycle_point(name: str) -> bool:
@@ -47,6 +49,7 @@ def is_lifecycle_point(name: str) -> bool:
             *REMOVALS,
             *RETENTIONS,
             *COMPACTIONS,
+            *CHANGES,
         )
     )
 
@@ -77,7 +80,7 @@ class LifecycleKiller:
         """Kill the command at one crash point, run it again, and check the project."""
         started = time.perf_counter()
         if name.startswith(REBUILDS):
-            self._change_code()
+            self._land_rows()
             hit = self._crash_command(name, "transform")
         elif name.startswith(TRAININGS):
             hit = self._crash_command(name, "train", MODEL)
@@ -92,6 +95,8 @@ class LifecycleKiller:
             hit = self._crash_removal(name)
         elif name.startswith((*DEPLOYMENTS, *UNDEPLOYMENTS)):
             hit = self._crash_deployment(name)
+        elif name.startswith(CHANGES):
+            hit = self._crash_change(name)
         elif name.startswith(RELEASES):
             self._challenger = ""
             if len(self._releases) > 1:
@@ -129,7 +134,7 @@ class LifecycleKiller:
 
     def _propose(self) -> str:
         """Train and propose a release that was never live: a release that was rolled back stays excluded."""
-        self._change_code()
+        self._land_rows()
         self.project.must("transform")
         proposed = self.project.act("ines", "release", "propose", str(self.project.must("train", MODEL)["id"]))
         assert proposed.exit_code == 0, proposed.screen
@@ -147,7 +152,7 @@ class LifecycleKiller:
             toml.write_text(f'{text}\n[retention]\neditions = "1s"\n')
         before = self.project.must("predict", MODEL, "--newest")["id"]
         for _ in range(2):
-            self._change_code()
+            self._land_rows()
             self.project.must("transform")
         answers = [before]
         for _ in range(MIN_FILES if name.startswith(COMPACTIONS) else 1):
@@ -203,8 +208,28 @@ class LifecycleKiller:
         assert again.exit_code in ({0, 77} if {"rollback", "undeploy"} & set(words) else {0}), again.screen
         return output.exit_code != 0 and "signal 9" in output.screen
 
+    def _crash_change(self, name: str) -> bool:
+        """Kill the proposal or the approval of the dbt code; afterwards the release is live once."""
+        self._change_code()
+        proposal = ("release", "propose", "--kind", "transform")
+        is_proposal = name.startswith("workflows.propose_change:")
+        hit = self._act("ines", *proposal, crash_at=name if is_proposal else None)
+        changes = self.project.must("release", "list")["changes"]
+        (proposed,) = [item["release"]["id"] for item in changes if item["state"] == "open"]
+        approval = ("release", "approve", proposed)
+        hit |= self._act("omar", *approval, crash_at=None if is_proposal else name)
+        pointer = self.project.project.changes_dir / "live" / "transform" / "project"
+        assert pointer.read_text(encoding="ascii").strip() == proposed
+        return hit
+
+    def _land_rows(self) -> None:
+        """Land another drop, so that `transform` builds again."""
+        self._revision += 1
+        ProjectFixture.attach(self.project.root).send(900 + self._revision)
+        self.project.must("ingest")
+
     def _change_code(self) -> None:
-        """Change a file of the dbt project that does not affect results, so that `transform` builds again."""
+        """Change a file of the dbt project that does not affect results: it is other code, which needs a release."""
         self._revision += 1
         (self.project.root / "dbt" / "models" / "marts" / "README.md").write_text(f"change {self._revision}\n")
 

@@ -14,6 +14,8 @@ LIFECYCLE = (
     "workflows/compact.py",
     "lake/retirement.py",
     "workflows/release.py",
+    "workflows/change_releases.py",
+    "trust/changes/",
     "sequencer/packing.py",
     "trust/ledger/journal.py",
 )

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from examples.health_plan import drops, population
+from examples.health_plan import colleague, drops, population
 from tests.crash import backups, challengers
 from tests.crash import predictions as predictions_module
 from tests.crash.project import ProjectFixture
@@ -321,6 +322,69 @@ def test_answers_of_both_roles_are_proved(project: ServingProject, challenger: s
     assert (described["challenger"], described["challenger_share"]) == (challenger, "0.5")
     listed = {item["id"]: item for item in project.must("release", "list")["releases"]}
     assert (listed[challenger]["live"], listed[challenger]["challenger_share"]) == (False, "0.5")
+
+
+def test_policies_and_dbt_code_change_by_two_users(released: ReleasedProject, tmp_path: Path) -> None:
+    """A contract joins here: its edit, its author, and what shows that it acts."""
+    project = released.project
+    users_file = project.root / "policies" / "users.cedar"
+    narrow = users_file.read_text()
+    project.enroll_users("ana")
+    permit = 'permit (principal in Role::"approver", action == Action::"acknowledge", resource);'
+    wider = f'{narrow}\n@id("an approver acknowledges findings") {permit}\n'
+
+    def edit_policies() -> None:
+        users_file.write_text(wider)
+
+    def edit_code() -> None:
+        colleague.smooth(project.root)
+
+    releases: dict[str, str] = {}
+    for kind, author, edit in (("policy", "ines", edit_policies), ("transform", "ana", edit_code)):
+        (first,) = list_change_ids(project, kind, "live")
+        edit()
+        proposed = project.act(author, "release", "propose", "--kind", kind)
+        assert proposed.exit_code == 0, proposed.screen
+        release = json.loads(proposed.out)["release"]
+        refused = project.act(author, "release", "approve", release["id"])
+        assert (refused.exit_code, "another user must approve it" in refused.screen) == (77, True)
+        assert list_change_ids(project, kind, "live") == [first]
+        approved = project.act("omar", "release", "approve", release["id"])
+        assert approved.exit_code == 0, approved.screen
+        assert list_change_ids(project, kind, "live") == [release["id"]]
+        assert list_change_ids(project, kind, "replaced") == [first]
+        assert release["needs_second_person"]
+        releases[kind] = release["id"]
+        if kind == "policy":
+            wait_for_policies(project, release["content"])
+    built = project.must("transform")
+    assert (built["release"], built["is_on_disk"]) == (releases["transform"], True)
+    # The permit is taken away again: one user is enough.
+    users_file.write_text(narrow)
+    assert "act once they are released" in project.must("status")["policies"]
+    narrowed = project.act("ana", "release", "propose", "--kind", "policy")
+    assert (narrowed.exit_code, json.loads(narrowed.out)["state"]) == (0, "live"), narrowed.screen
+    assert project.must("status")["policies"] == ""
+    keys_document, expected = project.must("ledger", "key"), tmp_path / "keys.txt"
+    expected.write_text("\n".join([keys_document["log"], keys_document["witness"], *keys_document["services"]]))
+    for release_id in (*releases.values(), json.loads(narrowed.out)["release"]["id"]):
+        pack = tmp_path / release_id
+        project.must("prove", f"release:{release_id}", "--out", str(pack))
+        verified = project.run("verify", str(pack), "--key", str(expected), "--witness", str(expected))
+        assert (verified.code, verified.document["findings"]) == (0, [])
+
+
+def list_change_ids(project: ServingProject, kind: str, state: str) -> list[str]:
+    """List the releases of one kind of change in a state."""
+    changes = project.must("release", "list")["changes"]
+    return [item["release"]["id"] for item in changes if (item["release"]["kind"], item["state"]) == (kind, state)]
+
+
+def wait_for_policies(project: ServingProject, digest: str) -> None:
+    """Wait until the API asks the policies with a digest; it looks for others once a second."""
+    deadline = time.monotonic() + 10
+    while json.loads(project.http("GET", "/healthz").body)["policies"]["digest"] != digest:
+        assert time.monotonic() < deadline, "the API asks other policies"
 
 
 @pytest.mark.long

@@ -26,6 +26,15 @@ def find_proposed_change(project: Project, name: str) -> dict[str, Any] | None:
     return summary
 
 
+def is_unreleased_code(project: Project, transform: str) -> bool:
+    """Return whether a model was trained on other dbt code than the released one (`train --draft`)."""
+    from wellspring.records.changes import PROJECT_WIDE
+    from wellspring.trust.changes.store import ChangeStore
+
+    live = ChangeStore(project.changes_dir).get_live("transform", PROJECT_WIDE)
+    return live is not None and live.content != transform
+
+
 def propose_change(ctx: CliContext, project: Project, kind: str, name: str) -> int:
     """Draft a change of a kind from what is on disk, show it, and propose it as the user who logs in."""
     require_terminal()

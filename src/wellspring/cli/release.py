@@ -20,7 +20,7 @@ from wellspring.cli.deployment import (
     validate_share,
 )
 from wellspring.cli.feature_diff import print_feature_diff
-from wellspring.cli.render import suggest_model
+from wellspring.cli.render import progress_bar, suggest_model
 from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
@@ -96,6 +96,10 @@ def approve(ctx: CliContext, name: str, challenger: bool, share: str | None) -> 
     proposed = store.get(name)
     ctx.echo(_describe_release(proposed.model_dump(mode="json")))
     print_feature_diff(ctx, run_worker(project, "feature-diff", name))
+    if change.is_unreleased_code(project, proposed.transform):
+        ctx.echo("its dbt code is not the released one, which other models keep; its features are made fresh first")
+        with progress_bar(enabled=not ctx.as_json) as draw:
+            run_worker(project, "refresh", name, on_progress=draw)
     if challenger:
         return approve_challenger(ctx, project, proposed, share or DEFAULT_SHARE)
     approved = _run_as_user(project, "approve", name, "release", proposed.model, proposed.id, proposed.digest)

@@ -6,6 +6,7 @@
 | propose            | inputs; fact `user`            | candidate; user           |
 | approve            | fact `user`                    | user                      |
 | promote, rollback, deploy, undeploy | fact `user`   | user                      |
+| activate           | fact `user`                    | user                      |
 | gate               | inputs                         | run                       |
 | train              | inputs                         | edition                   |
 | evaluate           | inputs                         | edition, run              |
@@ -39,6 +40,7 @@ PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
     "propose": ("candidate", "user"),
     "approve": ("user",),
     "promote": ("user",),
+    "activate": ("user",),
     "rollback": ("user",),
     "deploy": ("user",),
     "undeploy": ("user",),

@@ -43,11 +43,12 @@ class PolicyAdoption(NamedTuple):
         with self.hold() as fence:
             self.integrate()
             context = ChangeContext(self.store, self.index, fence)
-            if activation.recover_changes(
-                "policy", self.index.list_open_intents(), context, apply=_apply_nothing, step=self.step
-            ):
+            # What a job left is completed by the next job: only the journals of jobs may record an activation.
+            adoptions = [item for item in self.index.list_open_intents() if item.entry.action == "adopt"]
+            if activation.recover_changes("policy", adoptions, context, apply=_apply_nothing, step=self.step):
                 self.integrate()
-            if activation.require_live_pointer("policy", PROJECT_WIDE, context):
+            is_recorded = activation.find_live_change(self.index, "policy", PROJECT_WIDE)
+            if is_recorded or self.store.live_id("policy", PROJECT_WIDE):
                 return None
             if folder is None or not any(folder.glob("*.cedar")):
                 return None

@@ -69,7 +69,7 @@ def _require_unchanged(ledger: LedgerReader, story: evidence.ProvenanceStory) ->
 def collect_documents(ledger: LedgerReader, story: evidence.ProvenanceStory) -> dict[str, bytes]:
     """Collect the documents that a story refers to by digest: contracts, releases, candidates, manifests."""
     project = ledger.project
-    return evidence.collect_documents(story, contract_archive_dir(project), project.models_dir)
+    return evidence.collect_documents(story, contract_archive_dir(project), project.models_dir, project.changes_dir)
 
 
 def open_sealed_parts(ledger: LedgerReader) -> SealedParts:
@@ -77,7 +77,7 @@ def open_sealed_parts(ledger: LedgerReader) -> SealedParts:
     project = ledger.project
 
     def find_texts(digests: Iterable[Digest]) -> dict[Digest, bytes]:
-        return evidence.find_texts(digests, contract_archive_dir(project), project.models_dir)
+        return evidence.find_texts(digests, contract_archive_dir(project), project.models_dir, project.changes_dir)
 
     return SealedParts(ledger.index, open_sealed_manifests(project), find_texts)
 
