@@ -40,5 +40,5 @@ def check_change(
         if content_ref not in switch.outputs or fact_text(switch, "previous_release") != content.get("replaces"):
             report_gap(switch, f"it made something else live than {ref.name!a} says")
         if not any(entry.tree_index < effect for entry in needed):
-            who = "a second user approved it" if needed is valid else "a user proposed it"
-            report_gap(switch, f"{ref.name!a} went live before {who}")
+            signer = "a second user approved it" if needed is valid else "a user proposed it"
+            report_gap(switch, f"{ref.name!a} went live before {signer}")
