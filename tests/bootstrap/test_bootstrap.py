@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 
 from tests.builders.journal_keys import journal_key
+from tests.builders.ledger import JournalStep, Ledger
 from tests.builders.memory_secrets import MemorySecrets
 from tests.builders.recording_step import FixedClock
 from wellspring import bootstrap
-from wellspring.bootstrap import open_ledger, open_platform
-from wellspring.errors import Unavailable
+from wellspring.bootstrap import open_ledger, open_ledger_index, open_platform
+from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project, load_project
 from wellspring.runtime.process import Credential
 from wellspring.serving import loaded_release
@@ -137,3 +138,20 @@ def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
     (project_value.contracts_dir / "claim.odcs.yaml").write_text("not: a contract")
     (project_value.contracts_dir / "notes.yaml").touch()
     assert loaded[0]["token_domains"]() == {}
+
+
+def test_a_process_of_a_governed_project_refuses_a_file_that_says_development(tmp_path: Path):
+    file = tmp_path / "wellspring.toml"
+    file.write_text(TOML.replace("[sources.vendor]", 'mode = "development"\n[sources.vendor]'))
+    project = load_project(tmp_path)
+    # A new project has no index yet, and no entry.
+    assert open_ledger_index(project).list_entries(action="mode") == []
+    ledger = Ledger(project.state_dir)
+    with JournalStep(ledger, "supervisor")("mode", "project:tests", facts={"mode": "governed"}):
+        pass
+    ledger.sequencer.integrate()
+    ledger.close()
+    with pytest.raises(ProjectError, match=r"wellspring.toml:4: mode is development, and this project is governed"):
+        open_ledger_index(project)
+    file.write_text(TOML)
+    assert len(open_ledger_index(load_project(tmp_path)).list_entries(action="mode")) == 1

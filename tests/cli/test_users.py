@@ -128,3 +128,51 @@ def test_users_are_listed_with_their_enrollment(run: Run, named: Path):
     assert "ines" in output.out
     document = run("users", "list", "--json", "--project", named).document
     assert {"name": "ines", "roles": list(project.users["ines"].roles), "enrolled": False} in document
+
+
+def test_in_development_no_code_is_asked_for(named: Path, monkeypatch: pytest.MonkeyPatch):
+    toml = named / "wellspring.toml"
+    toml.write_text(toml.read_text().replace("[project]", '[project]\nmode = "development"', 1))
+    typed, arguments = {"name": "ines", "password": "long enough"}, list[Any]()
+
+    def login(*words: Any, mount: str) -> identity.UserToken:
+        arguments.extend([*words, mount])
+        return identity.UserToken("t-1")
+
+    @contextmanager
+    def resume_session(project: Any, token: str) -> Iterator[Somebody]:
+        yield Somebody("ines", "owner")
+
+    monkeypatch.setattr(module.click, "prompt", lambda text, **_: typed[text])
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
+    monkeypatch.setattr(identity, "login_development_user", login)
+    monkeypatch.setattr(identity, "read_login_mount", lambda _: "development-0")
+    monkeypatch.setattr(identity, "resume_session", resume_session)
+    project = load_project(named)
+    assert module.sign_as_user(project, "rollback", "denials", "r1", "now").user == "ines"
+    assert arguments == [find_server_socket(project, "openbao"), "ines", "long enough", "development-0"]
+
+
+@pytest.mark.parametrize(
+    ("enrolled", "prompts"), [([], ["code that `up` printed", "password"]), (["omar"], ["password"])]
+)
+def test_only_the_first_enrollment_asks_for_the_code(
+    run: Run, named: Path, monkeypatch: pytest.MonkeyPatch, enrolled: list[str], prompts: list[str]
+):
+    asked, sent = list[str](), list[str]()
+
+    def request_enrollment(*_: Any, bootstrap_code: str, trace: str) -> dict[str, str]:
+        sent.append(bootstrap_code)
+        return {"otpauth_url": "otpauth://", "public_key": trace}
+
+    def prompt(text: str, **_: Any) -> str:
+        asked.append(text)
+        return f"typed {text}"
+
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
+    monkeypatch.setattr(module.click, "prompt", prompt)
+    monkeypatch.setattr(worker_client, "run_worker", lambda *_: enrolled)
+    monkeypatch.setattr("wellspring.cli.users.read_run_state", lambda _: object())
+    monkeypatch.setattr(enrollment, "request_enrollment", request_enrollment)
+    assert run("users", "enroll", "ines", "--project", named).code == 0
+    assert (asked, sent) == (prompts, ["typed code that `up` printed" if not enrolled else ""])

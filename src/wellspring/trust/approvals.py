@@ -205,6 +205,7 @@ def _find_authors(ledger: LedgerEntries, release: AnyRelease, *, before_index: i
     The content of a change is what becomes live. That of a model is its dbt code, until a second person approved that.
     """
     authors: dict[str, str] = {}
+    period = find_mode_period(ledger, before_index=before_index)
     for indexed in ledger.list_entries(action="propose", phase="done"):
         entry = indexed.entry
         if entry.subject == release.subject or (before_index is not None and indexed.index > before_index):
@@ -214,6 +215,7 @@ def _find_authors(ledger: LedgerEntries, release: AnyRelease, *, before_index: i
         else:
             is_same = any(_is_transform(ref, release.transform) for ref in entry.inputs) and not any(
                 approval.index < (before_index if before_index is not None else approval.index + 1)
+                and period.includes(approval.index)
                 for approval in ledger.list_entries(subject=entry.subject, action="approve", phase="done")
             )
         if is_same:
