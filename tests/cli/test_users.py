@@ -159,14 +159,14 @@ def test_in_development_no_code_is_asked_for(named: Path, monkeypatch: pytest.Mo
 def test_only_the_first_enrollment_asks_for_the_code(
     run: Run, named: Path, monkeypatch: pytest.MonkeyPatch, enrolled: list[str], prompts: list[str]
 ):
-    asked, sent = list[str](), list[str]()
+    prompted, sent = list[str](), list[str]()
 
     def request_enrollment(*_: Any, bootstrap_code: str, trace: str) -> dict[str, str]:
         sent.append(bootstrap_code)
         return {"otpauth_url": "otpauth://", "public_key": trace}
 
     def prompt(text: str, **_: Any) -> str:
-        asked.append(text)
+        prompted.append(text)
         return f"typed {text}"
 
     monkeypatch.setattr(module, "require_terminal", lambda: None)
@@ -175,4 +175,4 @@ def test_only_the_first_enrollment_asks_for_the_code(
     monkeypatch.setattr("wellspring.cli.users.read_run_state", lambda _: object())
     monkeypatch.setattr(enrollment, "request_enrollment", request_enrollment)
     assert run("users", "enroll", "ines", "--project", named).code == 0
-    assert (asked, sent) == (prompts, ["typed code that `up` printed" if not enrolled else ""])
+    assert (prompted, sent) == (prompts, ["typed code that `up` printed" if not enrolled else ""])
