@@ -168,3 +168,10 @@ def test_an_approval_that_a_crash_left_without_its_switch_is_executed(world: Wor
     world.approve(change)
     assert world.sign_approval(change).state == "live"
     assert len(world.step.done("approve")) == 1
+
+
+def test_policies_that_nobody_could_replace_are_refused(world: World):
+    for text in ("// nobody may do anything", PERMIT.replace("action,", 'action == Action::"propose",')):
+        with pytest.raises(Refused) as refused:
+            world.draft(text)
+        assert code(refused) == "locked_out"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wellspring.errors import ProjectError
+from wellspring.errors import ProjectError, Refused
 from wellspring.project import PROJECT_FILE
 from wellspring.records.changes import PROJECT_WIDE, ChangeDraft, ChangeKindName, ChangeRelease
 from wellspring.trust import policy
+from wellspring.trust.identity.port import Principal
+from wellspring.trust.policy import PolicyResource
 from wellspring.trust.policy_diff import compare_policies
 
 if TYPE_CHECKING:
@@ -52,8 +54,18 @@ class PolicyChange:
         )
 
     def check_change(self, platform: Platform, change: ChangeRelease, /) -> None:
-        """Check that the kept files still parse against today's schema."""
-        self._load(platform, change.content)
+        """Check that the kept files parse against today's schema, and that users may change the policies under them."""
+        policies = self._load(platform, change.content)
+        resource = PolicyResource(change.subject, kind="policy")
+        users = [Principal(f"user:{name}", tuple(user.roles)) for name, user in platform.project.users.items()]
+        for action in ("propose", "approve"):
+            if not any(policy.evaluate_request(policies, user, action, resource, {}).passed for user in users):
+                raise Refused.because(
+                    change.subject,
+                    "locked_out",
+                    f"under these policies no user of {PROJECT_FILE} may {action} a change of the policies",
+                    fix="permit it to a user's role: a set that nobody can replace would stay for ever",
+                )
 
     def apply_change(self, _platform: Platform, _change: ChangeRelease, /) -> None:
         """Do nothing: every process reads the set that the pointer names."""
