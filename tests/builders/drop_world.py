@@ -16,6 +16,7 @@ from wellspring import workflows
 from wellspring.bootstrap import Platform
 from wellspring.records.user_notes import NoteKind, UserNote
 from wellspring.trust.user_notes import hash_reason
+from wellspring.workflows import ChangeSummary
 
 REASON = "the vendor sent a test file"
 _CONTRACT = """
@@ -61,6 +62,9 @@ _TOML = """
 
 [users.ana]
 roles = ["owner"]
+
+[users.bo]
+roles = ["approver"]
 """
 _NOTES: dict[str, NoteKind] = {"withdraw": "withdrawal", "rejudge": "rejudgement", "discard": "discard"}
 
@@ -70,11 +74,13 @@ class DropWorld:
 
     def __init__(self, local: LocalProject) -> None:
         self.local = local
-        self.ana = Somebody("ana", "owner")
+        self.ana, self.bo = Somebody("ana", "owner"), Somebody("bo", "approver")
         local.enroll(self.ana)
+        local.enroll(self.bo)
         policies = local.project.source_paths["policies"]
         policies.mkdir(exist_ok=True)
-        (policies / "users.cedar").write_text('permit (principal in Role::"owner", action, resource);\n')
+        permit = 'permit (principal in Role::"{role}", action, resource);\n'
+        (policies / "users.cedar").write_text("".join(permit.format(role=role) for role in ("owner", "approver")))
         self._signed = 0
 
     def write_contract(self, name: str, *, version: str = "1.0.0", kinds: str = "a, b", scale: int = 2) -> None:
@@ -82,6 +88,18 @@ class DropWorld:
         (self.local.project.root / "contracts" / f"{name}.odcs.yaml").write_text(
             _CONTRACT.format(name=name, version=version, kinds=kinds, scale=scale)
         )
+
+    def release_contract(self, name: str, **contract: Any) -> ChangeSummary:
+        """Write a version of a contract, if one is given, and let two users release it."""
+        if contract:
+            self.write_contract(name, **contract)
+        with self.local.open_platform() as platform:
+            change = workflows.draft_change(platform, "contract", name, progress=lambda *_: None).release
+        signed = (change.signed_name, change.id, change.digest)
+        with self.local.open_platform() as platform:
+            workflows.propose_change(platform, change.id, note=sign(self.ana, "proposal", *signed))
+        with self.local.open_platform() as platform:
+            return workflows.approve_change(platform, change.id, note=sign(self.bo, "release", *signed))
 
     def send(self, name: str, *rows: str, header: str = "number,kind,amount") -> None:
         """Deliver a file, which appears complete."""

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from tests.builders.approvals import Books, Somebody
+from tests.builders.changes import ANYTHING
 from tests.builders.journal_keys import journal_key
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
@@ -25,10 +27,14 @@ from wellspring.observe.lineage import LineageWriter
 from wellspring.observe.metrics import StepMetrics
 from wellspring.observe.recorder import StepRecorder
 from wellspring.project import load_project
+from wellspring.records.changes import ChangeDraft, ChangeRelease
 from wellspring.records.clock import Clock
 from wellspring.records.contracts import DataContract
-from wellspring.records.trust import Entry
+from wellspring.records.trust import Entry, IndexedEntry
+from wellspring.trust.approvals import record_approval, record_proposal
+from wellspring.trust.changes.store import ChangeStore, build_change
 from wellspring.trust.ledger import journal
+from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.journal import Journal
 
 TOML = """
@@ -82,8 +88,26 @@ DOMAIN = ", { property: domain, value: claim }"
 HEAD = "claim_id,kind,amount\n"
 
 
+class _SignedIndex:
+    """The index of a log, beside the entries of users: their enrollments, proposals and approvals."""
+
+    def __init__(self, index: LedgerIndex, books: Books) -> None:
+        self._index = index
+        self._books = books
+
+    def list_entries(self, **filters: Any) -> list[IndexedEntry]:
+        own = {name: value for name, value in filters.items() if name != "after"}
+        return [*self._index.list_entries(**filters), *self._books.list_entries(**own)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+
 class ProjectFixture:
-    """A project in a folder, with a database, a vendor and a fixed clock that a test can move."""
+    """A project in a folder, with a database, a vendor and a fixed clock that a test can move.
+
+    ana proposes releases of contracts, bo approves them.
+    """
 
     def __init__(self, folder: Path, database: Database, vendor: Vendor) -> None:
         self.folder = folder
@@ -91,6 +115,8 @@ class ProjectFixture:
         self.vendor = vendor
         self.clock = FixedClock()
         self.root_key = os.urandom(32)
+        self.ana, self.bo = Somebody("ana", "owner"), Somebody("bo", "approver")
+        self.books = Books(self.ana, self.bo)
         folder.mkdir(exist_ok=True)
         (folder / "contracts").mkdir(exist_ok=True)
         (folder / ".wellspring").mkdir(exist_ok=True)
@@ -106,6 +132,33 @@ class ProjectFixture:
         )
         (self.folder / "contracts" / "claim.odcs.yaml").write_text(text)
         return self.contract()
+
+    def draft_release(self, name: str = "claim", *, replaces: str = "", second_person: bool = True) -> ChangeRelease:
+        """Keep the contract that is on disk, and a release of it that nobody signed."""
+        changes = ChangeStore(load_project(self.folder).changes_dir)
+        content = changes.objects.put((self.folder / "contracts" / f"{name}.odcs.yaml").read_bytes())
+        draft = ChangeDraft(content=content, summary=("another version",), needs_second_person=second_person)
+        return changes.save(
+            build_change("contract", name, draft, replaces=replaces, tenant="wellspring-benefits", clock=self.clock)
+        )
+
+    def sign_release(
+        self, change: ChangeRelease, *, approver: Somebody | None = None, is_approved: bool = True
+    ) -> None:
+        """Let ana propose a release, and bo or another user approve it."""
+        record_proposal(
+            change, change.content_ref, self.ana, ledger=self.books, policies=ANYTHING, step=self.books.step
+        )
+        if is_approved:
+            record_approval(change, approver or self.bo, self.books, ANYTHING, step=self.books.step)
+
+    def release_contract(self, enclave: Enclave, **contract: Any) -> DataContract:
+        """Write a version of the contract, let two users sign its release, and put it into force."""
+        written = self.write_contract(**contract)
+        change = self.draft_release()
+        self.sign_release(change)
+        enclave.accept_contract(change.id)
+        return written
 
     def contract(self) -> DataContract:
         (loaded,) = contracts.load_all(
@@ -149,7 +202,7 @@ class ProjectFixture:
             folder=project.enclave_dir / "originals",
             step=self.step,
             clock=clock,
-            index=open_ledger_index(project),
+            index=cast(LedgerIndex, _SignedIndex(open_ledger_index(project), self.books)),
         )
 
     def close(self) -> None:

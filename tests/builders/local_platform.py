@@ -149,7 +149,7 @@ class LocalProject:
     def _hold_resources(self) -> Generator[HeldLeases]:
         """Hold what a job of each kind that writes the lake holds."""
         with closing(open_resource_locks(self.project)) as locks, closing(HeldLeases(locks)) as leases:
-            leases.acquire_all(["landed", "built", "recorded", "change:transform"], "test")
+            leases.acquire_all(["landed", "built", "recorded", "change:transform", "change:contract"], "test")
             yield leases
 
     @contextmanager

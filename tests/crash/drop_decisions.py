@@ -1,7 +1,8 @@
-"""Kills a project at the crash points of decisions about drops: withdrawn, judged again, quarantined rows discarded.
+"""Kills a project at the crash points of decisions: about drops, and about versions of their contract.
 
-Two drops wait for their set, which a stopped drop holds back. A user decides about the first one, a process is killed,
-and the user decides again. Then the set is released, and each row that must be published is published once.
+Two drops wait for their set, which a stopped drop holds back. A user withdraws the first one, has it judged again, or
+discards its quarantined rows; or two users release a version of the contract. A process is killed, and the user decides
+again. Then the set is released, and each row that must be published is published once.
 """
 
 from __future__ import annotations
@@ -14,20 +15,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from examples.health_plan import population
 from tests.crash import crash_points
 from tests.crash.kill import FAILURE_SECONDS, Outcome
 from tests.crash.project import ROWS, ProjectFixture
 from tests.crash.serving_project import ServingProject
 
 PREFIXES = tuple(f"{place}.{act}:" for place in ("enclave", "workflows") for act in ("withdraw", "rejudge", "discard"))
+CONTRACTS = ("enclave.accept:", "workflows.contract:")
 FURTHER = ("workflows.mended:", "lake.discard:")
 QUARANTINED = 6
-USER = "ines"
+COLUMN = """      - name: added_{number}
+        logicalType: string
+        classification: clinical
+        customProperties: [{{ property: egress, value: plain }}]
+"""
+USER, APPROVER = "ines", "omar"
 
 
 def is_decision_point(name: str) -> bool:
     """Return True for a crash point of this scenario."""
-    return name.startswith((*PREFIXES, *FURTHER))
+    return name.startswith((*PREFIXES, *CONTRACTS, *FURTHER))
 
 
 class DropProject(ServingProject):
@@ -37,18 +45,23 @@ class DropProject(ServingProject):
         super().__init__(root)
         self.intake = ProjectFixture.attach(root)
 
-    def hold_set(self, is_held: bool) -> None:
-        """Let the stopped drop hold back the set of the claims, or another one."""
-        path = self.root / "contracts" / "eligibility.odcs.yaml"
-        text = re.sub(r"(property: set, value: )\w+", rf"\g<1>{'nightly' if is_held else 'other'}", path.read_text())
-        path.write_text(text)
+    def hold_set(self, number: int, is_held: bool) -> None:
+        """Deliver a file that is stopped, which holds back the set of the claims, or one that replaces it."""
+        name = f"eligibility_{number:04d}{'' if is_held else '_again'}.csv"
+        path = self.root / "vendor" / "outbox" / name
+        if is_held:
+            path.write_text("member_id\nx\n")
+        else:
+            population.write_csv(population.spans(population.members(3, number), number), path)
 
     def mend_contract(self) -> None:
-        """Give the contract of the claims another version."""
+        """Write the next version of the contract of the claims: it has one more column."""
         path = self.root / "contracts" / "medical_claim.odcs.yaml"
         text = path.read_text()
         (minor,) = map(int, re.findall(r"\nversion: 1\.(\d+)\.0\n", text))
-        path.write_text(text.replace(f"\nversion: 1.{minor}.0\n", f"\nversion: 1.{minor + 1}.0\n"))
+        more = COLUMN.format(number=minor + 1)
+        text = text.replace(f"\nversion: 1.{minor}.0\n", f"\nversion: 1.{minor + 1}.0\n")
+        path.write_text(text.replace("    properties:\n", f"    properties:\n{more}"))
 
     def drop_of(self, file: str) -> str:
         """Return the drop of a file."""
@@ -66,24 +79,23 @@ class DropKiller:
     def prepare(self) -> None:
         """Start the servers, enroll a user, and stop a drop of the set."""
         self.project.must("up")
-        self.project.enroll_users(USER)
-        (self.project.root / "vendor" / "outbox" / "eligibility_0.csv").write_text("member_id\nx\n")
-        self.project.must("ingest", codes=(75,))
+        self.project.enroll_users(USER, APPROVER)
 
     def point(self, name: str) -> Outcome:
         """Kill a process at one crash point, decide again, release the set, and check the project."""
         started = time.perf_counter()
         first, later = (self._send() for _ in range(2))
-        self.project.hold_set(True)
+        self.project.hold_set(self._number, True)
         self.project.must("ingest", codes=(75,))
         drop = self.project.drop_of(first)
-        act = next((word for word in ("rejudge", "discard", "mended") if f".{word}:" in name), "withdraw")
+        words = ("rejudge", "discard", "mended", "accept", "contract")
+        act = next((word for word in words if f".{word}:" in name), "withdraw")
         if name.startswith("lake.discard:"):
             act = "withdraw"
         hit = self._decide(name, act, drop)
         if act == "withdraw":
             self._withdrawn.add(drop)
-        self.project.hold_set(False)
+        self.project.hold_set(self._number, False)
         self.project.must("ingest", codes=(0, 3, 75))
         self.project.must("ingest", codes=(3, 75))
         error = list(self._violations(drop, act, self.project.drop_of(later)))
@@ -91,33 +103,53 @@ class DropKiller:
 
     def _decide(self, name: str, act: str, drop: str) -> bool:
         """Decide with a kill, and again without; return whether a process was killed."""
+        if act in {"accept", "contract"}:
+            return self._release(name)
         if act == "mended":
             self.project.mend_contract()
+            self.project.release_contract("medical_claim")
             ran = self.project.run("ingest", crash_at=name)
             self.project.must("ingest", codes=(0, 3, 75))
             return "signal 9" in ran.error
         group = "quarantine" if act == "discard" else "drop"
         words = (group, act, drop, "--reason", "a crash test")
-        if name.startswith("enclave."):
-            failures = self._count_failures()
-            self.project.must("down")
-            self.project.must("up", crash_at=name)
-            self.project.act(USER, *words)
-            hit = self._wait_failure(failures)
-            self.project.run("down")
-            self.project.must("up")
-        else:
-            hit = "signal 9" in self.project.act(USER, *words, crash_at=name).screen
+        hit = self._act_and_die(name, USER, *words)
         again = self.project.act(USER, *words)
         # What was decided before the kill cannot be decided again, or a judgement ends with a stopped set.
         assert again.exit_code in {0, 66, 75, 77}, again.screen
+        return hit
+
+    def _release(self, name: str) -> bool:
+        """Release a version of the contract with a kill at the approval, and approve it again."""
+        self.project.mend_contract()
+        release = self.project.propose_contract("medical_claim")
+        words = ("release", "approve", release)
+        hit = self._act_and_die(name, APPROVER, *words)
+        again = self.project.act(APPROVER, *words)
+        assert again.exit_code == 0, again.screen
+        unreleased = self.project.must("ingest", codes=(0, 3, 75))["unreleased_contracts"]
+        assert unreleased == [], "the released version is in force"
+        return hit
+
+    def _act_and_die(self, name: str, user: str, *words: str) -> bool:
+        """Run a command as a user with a kill at a crash point; return whether a process was killed."""
+        if not name.startswith("enclave."):
+            return "signal 9" in self.project.act(user, *words, crash_at=name).screen
+        failures = self._count_failures()
+        self.project.must("down")
+        self.project.must("up", crash_at=name)
+        self.project.act(user, *words)
+        hit = self._wait_failure(failures)
+        self.project.run("down")
+        self.project.must("up")
         return hit
 
     def _violations(self, drop: str, act: str, later: str) -> Iterator[str]:
         audited = self.project.run("ledger", "verify")
         if audited.code:
             yield f"the ledger does not verify: {audited.error}"
-        described: dict[str, Any] = {item["id"]: item["account"] for item in self.project.must("drop", "list", "--all")}
+        listed = [item for item in self.project.must("drop", "list", "--all") if item["contract"] == "medical_claim"]
+        described: dict[str, Any] = {item["id"]: item["account"] for item in listed}
         yield from (
             f"the account of {name} does not balance" for name, item in described.items() if not item["balanced"]
         )

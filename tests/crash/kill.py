@@ -17,6 +17,7 @@ import psutil
 from tests.crash import backups, crash_points
 from tests.crash.invariants import find_violations
 from tests.crash.project import ProjectFixture, wait_for_result
+from tests.crash.user_commands import UserCommands
 
 VICTIMS = (
     "job",
@@ -86,7 +87,8 @@ class Killer:
             return self._check(name, hit, started, problems)
         words: tuple[str, ...] = ("ledger", "rotate-key") if name.startswith("ledger.rotate") else ("ingest",)
         if scenario == "replay":
-            self.project.repair_contract()
+            if self.project.repair_contract():
+                self._release_contract()
             subject = self._for_replay.pop()
             words = ("quarantine", "replay", self._drop(subject))
         else:
@@ -104,6 +106,15 @@ class Killer:
             self.project.mark_replayed(subject)
         self._ingest_all()
         return self._check(name, hit, started, job_errors)
+
+    def _release_contract(self) -> None:
+        """Let two users release the repaired contract."""
+        self.project.must("down")
+        self.project.must("up")
+        users = UserCommands(self.project.root)
+        users.bootstrap_code = self.project.bootstrap_code
+        users.enroll_users("ines", "omar")
+        users.release_contract("medical_claim")
 
     def moment(self, draw: random.Random) -> Outcome:
         """Kill a process at a random moment of an ingest, run it again, and check the invariants."""

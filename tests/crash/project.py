@@ -27,6 +27,15 @@ ROWS = 40
 WIDE_NOTE = "routine visit, reviewed and closed " * 20_000
 """With a note of 700 kB in each row, a drop spans at least three batches, which are bounded by bytes too."""
 TIMEOUT = 180
+USERS = """
+[models]
+
+[users.ines]
+roles = ["author"]
+
+[users.omar]
+roles = ["approver"]
+"""
 
 
 class CommandResult(NamedTuple):
@@ -171,11 +180,19 @@ class ProjectFixture(ProjectCommands):
         """Record that the repairable rows of a drop were replayed."""
         self.sent = [item._replace(replayed=True) if item.name == name else item for item in self.sent]
 
-    def repair_contract(self) -> None:
-        """Write contract version 1.1.0, which has the missing place of service; do it once."""
-        if not self.repaired:
-            drops.repaired_contract(self.root / "contracts")
-            self.repaired = True
+    def repair_contract(self) -> bool:
+        """Write contract version 1.1.0, which has the missing place of service, once; return whether it did.
+
+        Add the policies and the users who release it. Only an `up` after this reads them.
+        """
+        if self.repaired:
+            return False
+        toml = self.root / "wellspring.toml"
+        toml.write_text(f"{toml.read_text(encoding='utf-8')}{USERS}", encoding="utf-8")
+        shutil.copytree(EXAMPLE / "policies", self.root / "policies")
+        drops.repaired_contract(self.root / "contracts")
+        self.repaired = True
+        return True
 
     def end_retention(self, name: str) -> None:
         """Move the retention date of one drop eight days back in the enclave's database; the servers must be stopped.

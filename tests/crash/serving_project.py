@@ -7,25 +7,18 @@ import json
 import random
 import shutil
 import socket
-import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
-
-from pyotp.totp import TOTP
 
 from examples.health_plan import drops
-from tests.crash.project import EXAMPLE, ProjectCommands
-from wellspring.cli.pseudo_terminal import TerminalResult, run_in_pty
+from tests.crash.project import EXAMPLE
+from tests.crash.user_commands import UserCommands
 from wellspring.cli.worker_client import run_worker
 from wellspring.client import Client
 from wellspring.project import Project, load_project
 
 MODEL = "denials"
-PASSWORD = "a long enough sentence"
-PERIOD = 30
 # The smallest history with which the model passes its gate.
 MONTHS, MEMBERS, LINES = 18, 4_000, 34_000
 
@@ -37,16 +30,14 @@ class APIResponse(NamedTuple):
     body: bytes
 
 
-class ServingProject(ProjectCommands):
-    """A copy of an example. secrets: TOTP secrets by user name."""
+class ServingProject(UserCommands):
+    """A copy of an example."""
 
     def __init__(self, root: Path, *, example: Path = EXAMPLE) -> None:
         super().__init__(root)
         shutil.copytree(example, root, ignore=shutil.ignore_patterns("__pycache__", ".wellspring"))
         root.chmod(0o755)
         self.project: Project = load_project(root)
-        self.secrets: dict[str, str] = {}
-        self._used: dict[str, set[int]] = {}
 
     # --- setup -------------------------------------------------------------------------------------------------
 
@@ -58,17 +49,6 @@ class ServingProject(ProjectCommands):
         self.must("transform")
         return str(self.must("train", MODEL)["id"])
 
-    def enroll_users(self, *names: str) -> None:
-        """Enroll users, each at a terminal."""
-        for name in names:
-            prompts = [("code that `up` printed: ", self.bootstrap_code)] if self.bootstrap_code else []
-            prompts += [("password: ", PASSWORD), ("again: ", PASSWORD)]
-            output = self.run_at_terminal(("users", "enroll", name), prompts)
-            assert output.exit_code == 0, output.screen
-            self.bootstrap_code = ""
-            result = parse_qs(urlsplit(json.loads(output.out)["otpauth_url"]).query)
-            self.secrets[name] = result["secret"][0]
-
     def release_candidate(self, candidate: str, *, author: str = "ines", approver: str = "omar") -> str:
         """Propose and approve a candidate as two users, and return the id of the release."""
         proposed = self.act(author, "release", "propose", candidate)
@@ -77,32 +57,6 @@ class ServingProject(ProjectCommands):
         approved = self.act(approver, "release", "approve", release)
         assert approved.exit_code == 0, approved.screen
         return release
-
-    # --- users ---------------------------------------------------------------------------------------------------
-
-    def act(self, name: str, *words: str, crash_at: str | None = None) -> TerminalResult:
-        """Run a command as a user: type name, password and a fresh code at a terminal."""
-        answers = [("name: ", name), ("password: ", PASSWORD), ("code: ", self.next_code(name))]
-        return self.run_at_terminal(words, answers, crash_at=crash_at)
-
-    def run_at_terminal(
-        self, words: Sequence[str], answers: Sequence[tuple[str, str]], *, crash_at: str | None = None
-    ) -> TerminalResult:
-        """Run a command at a terminal. The child inherits the environment, so `env` sets the differences."""
-        point = [f"WELLSPRING_CRASH_AT={crash_at}"] if crash_at else []
-        return run_in_pty(["env", "-u", "WELLSPRING_CRASH_AT", *point, *self.argv(*words)], answers)
-
-    def next_code(self, name: str) -> str:
-        """Return an unused TOTP code of the current, next or previous period; each code works once."""
-        used = self._used.setdefault(name, set())
-        while True:
-            now = int(time.time()) // PERIOD
-            # Use the oldest code last: it may expire while it is typed.
-            for step in (now, now + 1, now - 1):
-                if step not in used:
-                    used.add(step)
-                    return TOTP(self.secrets[name]).at(step * PERIOD)
-            threading.Event().wait(PERIOD - time.time() % PERIOD + 0.1)
 
     # --- predictions ------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def test_quarantined_rows_leave_once_under_a_corrected_contract(project: Project
         with pytest.raises(Refused, match="all 2 quarantined rows"):
             enclave.replay_quarantined(first.drop.id, project.contract().digest)
         project.clock.pass_(days=1)
-        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         second = enclave.replay_quarantined(first.drop.id, better.digest)
         assert whole(second) == (2, 1, 1)
         assert second.drop.replay_number == 1
@@ -77,7 +77,7 @@ def test_rows_that_contradict_each_other_wait_until_one_is_left(project: Project
     project.put("claim_1.csv", "C-1,new,1", "C-1,a,2", "C-2,new,3", "C-2,new,3", "C-3,a,1")
     with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         assert drops.read_rows(first)["row_number"].to_pylist() == [5]
         assert first.counts.copies == {first.drop.id: 1}
         second = enclave.replay_quarantined(first.drop.id, better.digest)
@@ -107,7 +107,7 @@ def test_rows_that_were_discarded_from_quarantine_are_taken_when_they_are_sent_a
         landed = drops.read_rows(first).append_column("drop_id", pa.array([first.drop.id] * 2))
         enclave.confirm_published(first.drop.id, 0)
         project.clock.pass_(days=8)
-        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         project.put("claim_2.csv", *BAD)
         assert enclave.read_file_keys("clearinghouse", "claim_2.csv", better.digest) is not None
         earlier = summarize_known_rows(better, landed.to_batches())
@@ -170,9 +170,9 @@ def test_a_replay_is_repeated_by_its_own_contract_after_the_project_has_another(
     project.put("claim_1.csv", *BAD)
     with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         second = enclave.replay_quarantined(first.drop.id, better.digest)
-        newer = project.write_contract(version="1.2.0", kinds=("a", "b", "new", "other"))
+        newer = project.release_contract(enclave, version="1.2.0", kinds=("a", "b", "new", "other"))
         for digest in (better.digest, newer.digest):
             assert enclave.replay_quarantined(first.drop.id, digest)[:2] == second[:2]
             assert enclave.read_quarantined_keys(first.drop.id, digest) is None
@@ -209,12 +209,12 @@ def test_replay_in_which_the_process_ended_too_often_is_refused_until_the_contra
     project.put("claim_1.csv", *BAD)
     with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         attempts = project.dependencies.folder.parent / "attempts"
         (attempts / f"{first.drop.id}-{better.digest[:16]}{suffix}").write_text(content)
         for _ in range(2):
             with pytest.raises(Refused, match="ended each time"):
                 enclave.replay_quarantined(first.drop.id, better.digest)
-        newer = project.write_contract(version="1.2.0", kinds=("a", "b", "new"))
+        newer = project.release_contract(enclave, version="1.2.0", kinds=("a", "b", "new"))
         assert enclave.replay_quarantined(first.drop.id, newer.digest).counts.admitted == 1
     assert len(project.list_entries("admit", "refused")) == 2

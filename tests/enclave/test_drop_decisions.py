@@ -35,14 +35,14 @@ def test_the_enclave_itself_checks_who_signed(world: DropWorld, stopped: str):
     with pytest.raises(CorruptedError, match="another key"):
         enclave.withdraw_drop(stopped, forged, REASON)
     with pytest.raises(Refused, match="no enrollment"):
-        enclave.withdraw_drop(stopped, forged.model_copy(update={"user": "bo"}), REASON)
+        enclave.withdraw_drop(stopped, forged.model_copy(update={"user": "eve"}), REASON)
     with pytest.raises(Refused, match="signed another withdrawal"):
         enclave.withdraw_drop(stopped, world.sign("withdraw", stopped), "another reason")
     assert world.show(stopped).state == "stopped"
 
 
 def test_without_a_user_only_waiting_rows_are_judged_again(world: DropWorld, stopped: str):
-    world.write_contract("order", version="1.1.0")
+    world.release_contract("order", version="1.1.0")
     (digest,) = [item.digest for item in world.local.enclave._contracts.read_all() if item.name == "order"]
     with pytest.raises(Refused, match="waits to be published"):
         world.local.enclave.rejudge_drop(stopped, digest, None, "")
@@ -63,7 +63,9 @@ def test_a_drop_that_landed_for_another_contract_is_not_judged_by_this_one(world
     world.write_contract("price", version="1.1.0")
     path = world.local.project.root / "contracts" / "price.odcs.yaml"
     path.write_text(path.read_text().replace("price_*.csv", "order_*.csv"))
-    (world.local.project.root / "contracts" / "order.odcs.yaml").write_text(text.replace("order_*.csv", "o_*.csv"))
+    moved = text.replace("order_*.csv", "o_*.csv").replace("version: 1.0.0", "version: 1.1.0")
+    (world.local.project.root / "contracts" / "order.odcs.yaml").write_text(moved)
+    world.release_contract("order")
     (digest,) = [item.digest for item in world.local.enclave._contracts.read_all() if item.name == "price"]
     with pytest.raises(Refused, match="landed for the contract order"):
         world.local.enclave.check_rejudge(stopped, digest)

@@ -125,8 +125,8 @@ def test_killed_retention_is_recorded_once(project: ProjectFixture) -> None:
 def test_unconfirmed_replay_is_neither_lost_nor_counted_twice(project: ProjectFixture) -> None:
     """Its rows may already be published: they are discarded only if the part is requested and cannot be repeated."""
     drop = taken(project)
-    better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
     with project.open_enclave() as enclave:
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         enclave.replay_quarantined(drop, better.digest)
         project.clock.pass_(days=8)
         enclave.run_maintenance()
@@ -139,8 +139,8 @@ def test_unconfirmed_replay_is_neither_lost_nor_counted_twice(project: ProjectFi
 
 def test_a_replay_settled_after_its_retention_is_published(project: ProjectFixture) -> None:
     drop = taken(project)
-    better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
     with project.open_enclave() as enclave:
+        better = project.release_contract(enclave, version="1.1.0", kinds=("a", "b", "new"))
         enclave.replay_quarantined(drop, better.digest)
         project.clock.pass_(days=8)
         enclave.confirm_published(drop, 1)

@@ -13,10 +13,12 @@ from tests.builders import drops
 from tests.builders.enclave import ProjectFixture
 from wellspring.bootstrap.policy_ports import open_released_policies
 from wellspring.enclave import tokenization_service
+from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.tokenization_service import TokenizationService, parse_request, principal_for_uid
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.project import Project, load_project
 from wellspring.runtime.service_users import ServiceUsers
+from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.identity.port import Principal
 
 SERVICE_UIDS = ServiceUsers().uids
@@ -64,6 +66,21 @@ class Talk:
         }  # fmt: skip
         request.update(fields)
         return self.talks.tokenize_values(request, os.geteuid() if uid is None else uid)
+
+    def release_contract(self) -> None:
+        """Put the contract that is on disk into force."""
+        scanner = load_scanner(self.ports.project)
+        registry = ContractRegistry(
+            self.ports.project,
+            self.ports.store,
+            scanner,
+            step=self.ports.step,
+            clock=self.ports.clock,
+            index=self.ports.index,
+        )
+        change = self.project.draft_release()
+        self.project.sign_release(change)
+        registry.accept_change(change.id)
 
     def result(self) -> list[tuple[str, str]]:
         every = [*self.project.list_entries("tokenize"), *self.project.list_entries("tokenize", "refused")]
@@ -156,12 +173,16 @@ def test_contract_error_is_reported_only_to_authorized_callers(talk: Talk) -> No
 
 def test_value_outside_the_contract_pattern_is_refused_and_not_quoted(talk: Talk) -> None:
     path = talk.project.folder / "contracts/claim.odcs.yaml"
-    form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^A[0-9]$' }\n"
-    path.write_text(path.read_text().replace("        classification: identifier\n", form))
+    form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^[A-Z][0-9]$' }\n"
+    text = path.read_text().replace("        classification: identifier\n", form)
+    path.write_text(text.replace("version: 1.0.0", "version: 1.1.0"))
+    # What is on disk says nothing before it is released.
+    talk.ask("A1", SECRET)
+    talk.release_contract()
     with pytest.raises(Refused, match="2 of 3 values") as refused:
         talk.ask("A1", SECRET, "A12")
     assert SECRET not in f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
-    assert talk.result() == [("tokenize", "refused")]
+    assert talk.result() == [("tokenize", "done"), ("tokenize", "refused")]
     (entry,) = talk.project.list_entries("tokenize", "refused")
     assert entry.facts["verdict"] == {"outcome": "fail", "reasons": [{"code": "pattern", "count": 2}]}
     assert SECRET not in entry.model_dump_json()
@@ -171,8 +192,10 @@ def test_value_outside_the_contract_pattern_is_refused_and_not_quoted(talk: Talk
 def test_unknown_domain_has_no_tokens(talk: Talk) -> None:
     with pytest.raises(NotFound, match="no contract"):
         talk.ask("A1", domain="planet")
-    path = talk.project.folder / "contracts/claim.odcs.yaml"
-    path.write_text(path.read_text().replace("value: claim }]", "value: invoice }]"))
+    folder = talk.project.folder / "contracts"
+    text = (folder / "claim.odcs.yaml").read_text().replace("value: claim }]", "value: invoice }]")
+    text = text.replace("id: claim\n", "id: invoice\n").replace("name: claim\n", "name: invoice\n")
+    (folder / "invoice.odcs.yaml").write_text(text)
     with pytest.raises(NotFound, match="no value of it was received"):
         talk.ask("A1", domain="invoice")
 

@@ -221,29 +221,13 @@ def test_a_replay_without_a_repaired_row_is_refused_with_reasons(project: Projec
     project.ingest(code=3)
 
 
-def test_a_replay_by_the_repaired_contract_publishes_its_rows_only(project: ProjectFixture):
+def test_a_contract_on_disk_judges_nothing_before_it_is_released(project: ProjectFixture):
     drops.repaired_contract(project.project.contracts_dir)
-    output = project.run("quarantine", "replay", Shared.bad_drop, "--json")
-    assert output.code == 0, output.err
-    account = output.document["files"][0]["account"]
-    assert account["quarantined"] == len(Shared.bad.flaws) - Shared.bad.repairable
-    assert account["published"] == Shared.bad.rows - account["quarantined"]
-    rows = project.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
-    published_rows = [row for row in rows if row["drop_id"] == Shared.bad_drop]
-    # Rows published before keep their known_since; the replayed rows get a later one.
-    assert {
-        row["row_number"]: row["known_since"] for row in published_rows if row["replay_number"] == 0
-    } == Shared.expected
-    replayed = [row for row in published_rows if row["replay_number"] == 1]
-    assert len(replayed) == Shared.bad.repairable
-    assert min(row["known_since"] for row in replayed) > max(Shared.expected.values())
-    assert len(published_rows) == len({row["row_number"] for row in published_rows})
-
-
-def test_a_second_replay_of_the_same_rows_changes_nothing(project: ProjectFixture):
-    before = project.list_entries("publish")
-    assert project.run("quarantine", "replay", Shared.bad_drop).code == 77
-    assert project.list_entries("publish") == before
+    output = project.run("quarantine", "replay", Shared.bad_drop)
+    assert (output.code, "medical_claim 1.1.0 on disk is not in force" in output.err) == (77, True)
+    received = project.ingest(code=3)
+    assert [contract["version_in_force"] for contract in received["unreleased_contracts"]] == ["1.0.0"]
+    assert "release propose --kind contract medical_claim" in project.run("status").out
 
 
 def test_an_unknown_drop_gets_the_nearest_as_a_suggestion(project: ProjectFixture):

@@ -194,6 +194,17 @@ def test_a_column_that_older_files_lack_is_null(engine: QueryEngine, tmp_path: P
     assert joined["member_history__denials"].to_pylist() == [None, 5]
 
 
+def test_a_column_that_no_file_has_yet_is_null(engine: QueryEngine, tmp_path: Path):
+    table = history((1, 1, 1))
+    on_disk = stored(table.drop_columns(["denials"]), tmp_path)
+    assert isinstance(on_disk, ParquetTable)
+    evolved = ParquetTable(on_disk.name, on_disk.files, table.schema)
+    spine = spine_of([{"member_id": token(1), "event_at": instant(2)}])
+    joined = engine.point_in_time_join(spine, [MEMBERS], {"member_history": evolved}, instant_column="event_at")
+    assert joined["member_history__denials"].to_pylist() == [None]
+    assert joined["member_history__denials"].type == table.schema.field("denials").type
+
+
 def test_an_engine_that_reads_files_does_not_load_them_first(
     engine: QueryEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

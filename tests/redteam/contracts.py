@@ -30,6 +30,8 @@ def _ingest_under(target: Target, *contracts: tuple[str, str], header: str = "it
             result = target.run("ingest")
             files = result.document["files"] if result.document else ()
             codes = [reason["code"] for file in files if file["name"] == drop.name for reason in file["reasons"]]
+            unreleased = result.document["unreleased_contracts"] if result.document else ()
+            codes += ["not_released" for item in unreleased if item["name"] == name]
             outcome = f"exit {result.code} {codes[0] if codes else ''}".strip()
     finally:
         for path in laid:
@@ -42,20 +44,13 @@ def _loosened(name: str) -> str:
     return text.replace(f"classification: identifier\n        {_TOKEN % 'item'}", _PUBLIC)
 
 
-@attempt(
-    "contracts",
-    "author",
-    refused="exit 75 weakened_protection",
-    allowed="exit 0",
-    needs="servers",
-    recorded=("accept weakened_protection",),
-)
+@attempt("contracts", "author", refused="exit 0 not_released", allowed="exit 0", needs="servers")
 def loosen_a_column_in_a_new_version(target: Target, is_twin: bool) -> str:
-    """An author lets an identifier leave in version 1.1.0; a version with equal protection is accepted."""
+    """An author lets an identifier leave in version 1.1.0, which judges nothing alone; the same version stays."""
     name = "versiona" if is_twin else "versionb"
     first = build_contract(name, "csv", "csv")
-    second = first if is_twin else _loosened(name)
-    return _ingest_under(target, (name, first), (name, second.replace("version: 1.0.0", "version: 1.1.0")))
+    second = first if is_twin else _loosened(name).replace("version: 1.0.0", "version: 1.1.0")
+    return _ingest_under(target, (name, first), (name, second))
 
 
 @attempt(
@@ -91,21 +86,12 @@ def let_names_leave(target: Target, is_twin: bool) -> str:
     return _ingest_under(target, (name, text), header="last_name,pieces")
 
 
-@attempt(
-    "contracts",
-    "author",
-    refused="exit 75 version_unchanged",
-    allowed="exit 0",
-    needs="servers",
-    recorded=("accept version_unchanged",),
-)
+@attempt("contracts", "author", refused="exit 0 not_released", allowed="exit 0", needs="servers")
 def change_a_contract_silently(target: Target, is_twin: bool) -> str:
-    """An author changes a contract and keeps its version; with a new version it is accepted."""
+    """An author changes a contract and keeps its version, which judges nothing; an unchanged one does."""
     name = "silenta" if is_twin else "silentb"
     first = build_contract(name, "csv", "csv")
-    second = first.replace("value: 7, unit: d", "value: 9, unit: d")
-    if is_twin:
-        second = second.replace("version: 1.0.0", "version: 1.1.0")
+    second = first if is_twin else first.replace("value: 7, unit: d", "value: 9, unit: d")
     return _ingest_under(target, (name, first), (name, second))
 
 
@@ -123,21 +109,14 @@ def let_birth_dates_leave(target: Target, is_twin: bool) -> str:
     return _ingest_under(target, (name, text.replace(old, new)), header="item_id,birth_date", value="1980-02-03")
 
 
-@attempt(
-    "contracts",
-    "author",
-    refused="exit 75 weakened_protection",
-    allowed="exit 0",
-    needs="servers",
-    recorded=("accept weakened_protection",),
-)
+@attempt("contracts", "author", refused="exit 0 not_released", allowed="exit 0", needs="servers")
 def change_the_domain_of_tokens(target: Target, is_twin: bool) -> str:
     """An author gives a column tokens of another domain, so that it joins other tables; the same may stay."""
     name = "domaina" if is_twin else "domainb"
     first = build_contract(name, "csv", "csv")
-    second = first.replace("version: 1.0.0", "version: 1.1.0")
+    second = first
     if not is_twin:
-        second = second.replace("value: item }", "value: other }")
+        second = first.replace("version: 1.0.0", "version: 1.1.0").replace("value: item }", "value: other }")
     return _ingest_under(target, (name, first), (name, second))
 
 

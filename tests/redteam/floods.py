@@ -10,7 +10,7 @@ from functools import partial
 
 import psutil
 
-from tests.crash.serving_project import PASSWORD
+from tests.crash.user_commands import PASSWORD
 from tests.redteam.catalogue import attempt
 from tests.redteam.service_users import find_pid
 from tests.redteam.target import Target, describe_outcome, wait_until

@@ -6,7 +6,7 @@ import json
 import socket
 
 from tests.builders.journeys import check_hostile_output
-from tests.crash.serving_project import PASSWORD
+from tests.crash.user_commands import PASSWORD
 from tests.redteam.catalogue import attempt
 from tests.redteam.shop_project import APPROVER, AUTHOR
 from tests.redteam.target import Target, describe_outcome

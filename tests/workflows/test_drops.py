@@ -84,6 +84,7 @@ def test_a_stopped_drop_is_judged_again_from_its_original(world: DropWorld):
     begin = text.index("      - name: amount")
     mended = text[:begin].replace("version: 1.0.0", "version: 1.1.0")
     (world.local.project.root / "contracts" / "order.odcs.yaml").write_text(mended)
+    world.release_contract("order")
     result = world.decide("rejudge", stopped)
     assert states_of(result) == {"order_1.csv": "published", "price_1.csv": "published"}
     assert result.verdict.passed
@@ -99,7 +100,7 @@ def test_a_withdrawn_drop_is_admitted_by_a_rejudgement_only(world: DropWorld):
     assert world.account(waiting) == {"received": 1, "quarantined": 1}
     world.decide("withdraw", waiting)
     assert world.account(waiting) == {"received": 1, "withdrawn": 1}
-    world.write_contract("order", version="1.1.0", kinds="a, b, c")
+    world.release_contract("order", version="1.1.0", kinds="a, b, c")
     before = world.show(waiting).landed_at
     world.send("price_2.csv", "7,a,1.00")
     world.ingest()

@@ -13,6 +13,7 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.demo_harness import DemoFigure, begin_scene, indented_context, require_outcome
+from wellspring.cli.demo_users import DemoUsers
 from wellspring.cli.render import format_age
 from wellspring.project import Project
 
@@ -89,9 +90,10 @@ def _demo_scenes(ctx: CliContext, project: Project, vendor: Any, code: str) -> I
     drop, repairable, figures = _bad_drop_scene(ctx, project, vendor, outbox)
     yield from figures
     yield from _broken_schema_scene(ctx, project, vendor, outbox)
-    yield from _repair_scene(ctx, project, vendor, outbox, drop, repairable)
+    users = DemoUsers(project, code)
+    yield from _repair_scene(ctx, project, users, vendor, drop, repairable)
     yield from _proof_scene(ctx, project)
-    yield from demo_predictions.run_prediction_scenes(ctx, project, vendor, code)
+    yield from demo_predictions.run_prediction_scenes(ctx, project, users, vendor)
 
 
 def _good_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> Iterator[DemoFigure]:
@@ -159,19 +161,20 @@ def _broken_schema_scene(ctx: CliContext, project: Project, vendor: Any, outbox:
 
 
 def _repair_scene(
-    ctx: CliContext, project: Project, vendor: Any, outbox: Path, drop: str, repairable: int
+    ctx: CliContext, project: Project, users: DemoUsers, vendor: Any, drop: str, repairable: int
 ) -> Iterator[DemoFigure]:
     begin_scene(
         ctx,
-        "4. Repair: the vendor sends the file again; the owner fixes the contract and replays the quarantined rows",
+        "4. Repair: the vendor sends the file again; two users release a fixed contract, and the rows are replayed",
     )
     from wellspring.cli.ingest import print_ingest_result
     from wellspring.cli.worker_client import run_worker
 
-    vendor.corrected(outbox)
+    vendor.corrected(project.vendor_dir / "outbox")
     received = _ingest_drops(ctx, project)
     require_outcome(received["newly_published"], "the corrected file completes the set")
     vendor.repaired_contract(project.contracts_dir)
+    yield _release_contract(ctx, users)
     quarantined = run_worker(project, "quarantined", drop)["total"]
     replayed = run_worker(project, "replay", drop)
     print_ingest_result(indented_context(ctx), replayed)
@@ -191,6 +194,25 @@ def _repair_scene(
         "accounts that balance",
         f"drops whose rows are all accounted for; {received_rows:,} rows in all",
         f"{balanced} of {len(accounts)}",
+    )
+
+
+def _release_contract(ctx: CliContext, users: DemoUsers) -> DemoFigure:
+    """Let one user propose the contract on disk, and another approve it; its author may not."""
+    started_at = time.perf_counter()
+    users.enroll("ines")
+    users.enroll("omar")
+    code, proposed = users.run_as("ines", "release", "propose", "--kind", "contract", "medical_claim")
+    require_outcome(code == 0, "ines proposes the contract")
+    release = proposed["release"]["id"]
+    for line in proposed["release"]["summary"]:
+        ctx.echo(f"  {line}")
+    code, _ = users.run_as("omar", "release", "approve", release)
+    require_outcome(code == 0, "omar approves it")
+    ctx.echo("  proposed by ines, approved by omar: now it is in force")
+    seconds = time.perf_counter() - started_at
+    return DemoFigure(
+        "a contract changes", "two users enrolled; a proposal and an approval, each with a login", f"{seconds:.1f} s"
     )
 
 

@@ -25,12 +25,11 @@ PREDICTION_COUNT = 200
 """Predictions requested for the latency percentiles and the replay."""
 
 
-def run_prediction_scenes(ctx: CliContext, project: Project, vendor: Any, code: str) -> Iterator[DemoFigure]:
-    """Run the scenes in order. code: of the first enrollment, which the start of the servers printed."""
+def run_prediction_scenes(ctx: CliContext, project: Project, users: DemoUsers, vendor: Any) -> Iterator[DemoFigure]:
+    """Run the scenes in order. users: enrolled."""
     yield from _feature_scene(ctx, project, vendor)
     candidate, figures = _training_scene(ctx, project, vendor)
     yield from figures
-    users = DemoUsers(project, code)
     yield from _release_scene(ctx, users, candidate)
     yield from _refused_scene(ctx, project, vendor)
     yield from _prediction_scene(ctx, project)
@@ -99,8 +98,6 @@ def _release_scene(ctx: CliContext, users: DemoUsers, candidate: str) -> Iterato
         ctx, "8. Two users: ines proposes and may not approve her own proposal; omar signs, and the release is live"
     )
     started_at = time.perf_counter()
-    users.enroll("ines")
-    users.enroll("omar")
     code, proposed = users.run_as("ines", "release", "propose", candidate)
     require_outcome(code == 0, "ines proposes")
     release = proposed["release"]["id"]
@@ -114,9 +111,7 @@ def _release_scene(ctx: CliContext, users: DemoUsers, candidate: str) -> Iterato
     require_outcome(code == 0, "omar approves")
     ctx.echo(f"  omar approves release {release}: it is live")
     seconds = time.perf_counter() - started_at
-    yield DemoFigure(
-        "release by two users", "both enrolled; three logins, each with password and code", f"{seconds:.1f} s"
-    )
+    yield DemoFigure("release by two users", "three logins, each with password and code", f"{seconds:.1f} s")
 
 
 def _refused_scene(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:

@@ -6,11 +6,14 @@ import json
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from wellspring.cli.demo_harness import require_outcome
 from wellspring.project import Project
+
+if TYPE_CHECKING:
+    from wellspring.cli.pseudo_terminal import Answer
 
 _CODE_SECONDS = 30
 """The time of one code. The server accepts the code before and the one after, too."""
@@ -48,8 +51,12 @@ class DemoUsers:
         from wellspring.cli.pseudo_terminal import run_in_pty
 
         password, secret = self._secrets[name]
-        code = TOTP(secret).at(_CODE_SECONDS * self._take_step(name))
-        inputs = [("name: ", name), ("password: ", password), ("code: ", code)]
+
+        def compute_code() -> str:
+            # When it is asked for: a draft that is built before the login takes longer than a code is valid.
+            return TOTP(secret).at(_CODE_SECONDS * self._take_step(name))
+
+        inputs: list[Answer] = [("name: ", name), ("password: ", password), ("code: ", compute_code)]
         result = run_in_pty([*self._command, *argv], inputs)
         text = result.out if result.exit_code == 0 else result.screen[result.screen.index("{") :]
         return result.exit_code, json.loads(text)

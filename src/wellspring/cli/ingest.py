@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -63,6 +64,7 @@ def print_ingest_result(ctx: CliContext, ingest_result: dict[str, Any]) -> int:
         ctx.echo(f"{open_count:,} open finding{'s' * (open_count > 1)}: {ctx.full_command('wellspring finding list')}")
     for reason in ingest_result["verdict"]["reasons"]:
         ctx.echo(f"  {reason['code']}: {reason['message']}")
+    print_unreleased(ctx, ingest_result.get("unreleased_contracts", ()))
     if stopped:
         command = "wellspring ingest    (once the vendor has sent a good file)"
     elif any(outcome["account"] and outcome["account"]["quarantined"] for outcome in ingest_result["files"]):
@@ -77,6 +79,15 @@ def print_ingest_result(ctx: CliContext, ingest_result: dict[str, Any]) -> int:
     # A new finding needs attention, but no drop was stopped. A file that is still written is not new yet.
     has_finding = any(outcome["status"] == "finding" for outcome in ingest_result["files"])
     return STOPPED_EXIT_CODE if has_finding else NOTHING_NEW_EXIT_CODE
+
+
+def print_unreleased(ctx: CliContext, contracts: Iterable[dict[str, str]]) -> None:
+    """Print the contracts whose file differs from the version in force, each with its next command."""
+    for contract in contracts:
+        ctx.echo(
+            f"contract {contract['name']}: {contract['version_on_disk']} on disk is not released; files are judged by "
+            f"{contract['version_in_force']}: {ctx.full_command(contract['command'])}"
+        )
 
 
 def _file_rows(ingest_result: dict[str, Any]) -> list[tuple[object, ...]]:

@@ -6,11 +6,12 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError
 
+Answer = tuple[str, str | Callable[[], str]]
 _CHUNK_BYTES = 65536
 
 
@@ -22,10 +23,11 @@ class TerminalResult(NamedTuple):
     out: str
 
 
-def run_in_pty(argv: Sequence[str], answers: Sequence[tuple[str, str]], *, timeout: float = 120.0) -> TerminalResult:
+def run_in_pty(argv: Sequence[str], answers: Sequence[Answer], *, timeout: float = 120.0) -> TerminalResult:
     """Run a command whose standard input and error are a terminal, and type each answer after its prompt.
 
-    answers: (end of a prompt, text to type). timeout: seconds. Raises CorruptedError when a prompt does not appear.
+    answers: (end of a prompt, text to type, or what returns it when the prompt appears). timeout: seconds. Raises
+    CorruptedError when a prompt does not appear.
     """
     controller_fd, terminal_fd = os.openpty()
     try:
@@ -49,7 +51,7 @@ def run_in_pty(argv: Sequence[str], answers: Sequence[tuple[str, str]], *, timeo
     return TerminalResult(exit_code, screen, out)
 
 
-def _answer_prompts(terminal: int, answers: Sequence[tuple[str, str]], deadline: float) -> str:
+def _answer_prompts(terminal: int, answers: Sequence[Answer], deadline: float) -> str:
     screen, position = "", 0
     for prompt, answer in answers:
         while prompt not in screen[position:]:
@@ -63,7 +65,8 @@ def _answer_prompts(terminal: int, answers: Sequence[tuple[str, str]], deadline:
                 return screen
             screen += chunk
         position = screen.index(prompt, position) + len(prompt)
-        os.write(terminal, answer.encode() + b"\n")
+        text = answer if isinstance(answer, str) else answer()
+        os.write(terminal, text.encode() + b"\n")
     return screen
 
 

@@ -83,6 +83,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
     Without --all, the newest 20 drops are listed, and 20 with waiting rows; the total has all drops.
     """
     from wellspring.cli.incident import echo_incidents
+    from wellspring.cli.ingest import print_unreleased
     from wellspring.cli.worker_client import run_worker
     from wellspring.errors import Unavailable
     from wellspring.operations.incidents import list_recent_incidents
@@ -148,6 +149,10 @@ def status(ctx: CliContext, list_all: bool) -> int:
         ctx.echo_table(
             ("drop", *names), [(drop, *(account[name] for name in names)) for drop, account in accounts.items()]
         )
+    unreleased = published_state.get("unreleased_contracts", [])
+    print_unreleased(ctx, unreleased)
+    next_command = "wellspring ingest" if all_up else "wellspring up"
+    next_command = unreleased[0]["command"] if unreleased else next_command
     ctx.print_result(
         {
             "servers": [row._asdict() for row in rows],
@@ -160,7 +165,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
             "simulated_at": simulated_at or None,
             **published_state,
         },
-        next_command="wellspring ingest" if all_up else "wellspring up",
+        next_command=next_command,
     )
     return 0 if all_up else 69
 

@@ -1,68 +1,85 @@
-"""Contracts that the enclave has accepted. The enclave reads the files itself and stores each accepted version."""
+"""The contracts in force. The enclave reads them itself, and checks the signatures of each version that is released.
+
+The first version of a contract is in force with its first drop, unless it lets through what only a second person may
+permit. Every later version, and such a first one, is in force by a release that two users signed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+
+from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.data.contracts.personal_columns import find_personal_columns
-from wellspring.data.contracts.protection import changed_normalizations, weakened_protections, weaker_than_others
-from wellspring.data.contracts.revealing_checks import find_revealing_checks
+from wellspring.data.contracts.contract_diff import mark_added_columns
+from wellspring.enclave.contract_review import ContractReviewer, refuse_exceptions
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
+from wellspring.records.changes import ChangeRelease
 from wellspring.records.clock import Clock
-from wellspring.records.contracts import DataContract
+from wellspring.records.contracts import ContractReview, DataContract
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref
-from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust.approvals import LedgerEntries
+from wellspring.trust.changes.activation import propose_command, require_signatures
+from wellspring.trust.changes.store import ChangeStore
 from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import OutboxEntry
 
 
 class ContractRegistry:
-    """Accepts contracts of the project. Callers pass a digest, never a contract."""
+    """The contracts in force of one project. Callers pass a digest, or the id of a release.
+
+    index: of the log, with the signatures of users.
+    """
 
     def __init__(
-        self, project: Project, store: VaultStore, scanner: PiiScanner, *, step: Recorder, clock: Clock
+        self,
+        project: Project,
+        store: VaultStore,
+        scanner: PiiScanner,
+        *,
+        step: Recorder,
+        clock: Clock,
+        index: LedgerEntries,
     ) -> None:
         self._project = project
         self._store = store
-        self._scanner = scanner
+        self._reviewer = ContractReviewer(store, scanner)
         self._step = step
         self._clock = clock
+        self._index = index
+        self._changes = ChangeStore(project.changes_dir)
 
     def read_all(self) -> tuple[DataContract, ...]:
-        """Load all contracts of the project. Raises ProjectError."""
-        return contracts.load_all(
-            self._project.contracts_dir,
-            tenant=self._project.tenant,
-            known_since=self._clock.now(),
-            sources=self._project.sources,
-        )
+        """Return the contracts in force, by the names that the project has: the accepted one, or the first on disk.
+
+        Raises ProjectError for files that cannot be read.
+        """
+        return read_in_force(self._project, self._store, self._clock)
 
     def accept(self, digest: Digest, *, source: str | None = None, name: str = "") -> DataContract:
-        """Find the contract of the project with a digest and accept it. source, name: a file that it must match.
+        """Find the contract in force with a digest, and accept it if it is a first one. source, name: of a file.
 
-        Raises Refused if the digest is unknown, if the file matches another contract, if the content changed without a
-        new version, if the contract protects a column less than the last accepted version or than an earlier contract
-        of its source or files, gives it other tokens, lets a column leave that holds personal data by its name, or has
-        checks that say what a protected column holds.
+        Raises Refused if no contract in force has the digest, if the file matches another contract, or for a first
+        contract that only a second person may permit.
         """
-        project_contracts = self.read_all()
-        matching = [contract for contract in project_contracts if contract.digest == digest]
+        in_force = self.read_all()
+        matching = [contract for contract in in_force if contract.digest == digest]
         if not matching:
             raise Refused(
-                f"the project has no contract with the digest {digest[:12]}...",
-                fix="the contract file changed after the command started; run the command again",
+                f"no contract in force has the digest {digest[:12]}...",
+                fix="run the command again; `wellspring status` names contracts that are not released",
             )
-        if source is not None and contracts.contract_for_file(project_contracts, source, name).digest != digest:
+        if source is not None and contracts.contract_for_file(in_force, source, name).digest != digest:
             raise Refused(
                 f"{name} does not match the contract {matching[0].name}",
                 fix="pass the digest of the contract whose `files` glob it matches",
             )
-        self._record_acceptance(matching[0])
+        if matching[0].name not in self._store.list_latest_contracts():
+            self._record_acceptance(matching[0], None)
         return matching[0]
 
     def accepted_by_digest(self, digest: Digest) -> DataContract:
@@ -74,96 +91,89 @@ class ContractRegistry:
             )
         return contract
 
-    def _record_acceptance(self, contract: DataContract) -> None:
-        accepted = self._store.list_latest_contracts()
-        newest = accepted.get(contract.name)
-        if newest is not None and newest.digest == contract.digest:
-            return
-        weakened = weakened_protections(newest, contract) if newest is not None else ()
-        subject = f"contract:{contract.name}@{contract.version}"
+    def review_contract(self, digest: Digest) -> ContractReview:
+        """Describe what a kept version changes that is not in force.
+
+        Raises Refused, and records it, if it never can be; NotFound, and ProjectError for errors in it.
+        """
+        contract = self._load_kept(digest)
+        try:
+            return self._reviewer.review_contract(contract)
+        except Refused:
+            with self._step("accept", _name(contract), inputs=(_ref(contract),)):
+                raise
+
+    def accept_change(self, change_id: str) -> DataContract:
+        """Put a released version into force.
+
+        The signatures are checked with the keys that the ledger's enrollments pin: the word of the caller that somebody
+        approved it counts for nothing. Raises Refused, NotFound, CorruptedError.
+        """
+        change = self._changes.get(change_id)
+        contract = self._load_kept(change.content)
+        if (change.kind, change.name) != ("contract", contract.name):
+            raise Refused.because(
+                change.subject,
+                "other_content",
+                f"{change.subject} changes {change.signed_name}, and its content is the contract {contract.name}",
+                fix=f"propose it again: {propose_command('contract', contract.name)}",
+            )
+        newest = self._store.list_latest_contracts().get(contract.name)
+        if newest is None or newest.digest != contract.digest:
+            self._record_acceptance(contract, change)
+        return self.accepted_by_digest(contract.digest)
+
+    def _load_kept(self, digest: Digest) -> DataContract:
+        content = self._changes.objects.get(digest)
+        return contracts.decode_contract(content, tenant=self._project.tenant, known_since=self._clock.now())
+
+    def _record_acceptance(self, contract: DataContract, change: ChangeRelease | None) -> None:
         now = format_instant(self._clock.now())
-        inputs = (Ref(name=subject, digest=contract.digest),)
-        outbox_entry = OutboxEntry(
-            f"accept/{contract.digest}/{now}", "accept", subject, inputs, (), {"accepted_at": now}
-        )
+        inputs = (_ref(contract),)
+        facts: dict[str, JsonValue] = {"accepted_at": now}
+        subject = _name(contract)
         with self._step("accept", subject, inputs=inputs) as act:
-            if newest is not None and newest.version == contract.version:
-                raise Refused.because(
-                    subject,
-                    "version_unchanged",
-                    f"{contract.name} changed, but its version is still {contract.version}",
-                    fix="raise its version: the ledger identifies a contract by name and version",
-                )
-            if weakened:
-                raise _refuse_for_columns(
-                    subject,
-                    "weakened_protection",
-                    f"{contract.name} {contract.version} protects less than the previous version:",
-                    weakened,
-                    fix="restore the classification and the egress rule, or declare the column under a new name; "
-                    "weaker protection would need a second approver, and that command does not exist yet",
-                )
-            if newest is not None and (changed := changed_normalizations(newest, contract)):
-                raise Refused.because(
-                    subject,
-                    "normalization_changed",
-                    "\n".join(changed),
-                    fix="restore the normalization, or declare the column under a new name with a domain of its own",
-                )
-            _refuse_looser_than_others(subject, contract, accepted)
-            self._refuse_personal_columns(subject, contract, newest)
-            _refuse_revealing_checks(subject, contract)
+            review = self._reviewer.review_contract(contract)
+            if change is None:
+                if review.exceptions:
+                    raise refuse_exceptions(contract, review.exceptions)
+            else:
+                facts |= self._check_signatures(change, review)
+            outbox_entry = OutboxEntry(f"accept/{contract.digest}/{now}", "accept", subject, inputs, (), facts)
+            newest = self._store.list_latest_contracts().get(contract.name)
             act.add_facts(**outbox_entry.facts)
-            self._store.accept_contract(contract, outbox_entry)
+            self._store.accept_contract(mark_added_columns(newest, contract), outbox_entry)
+            self._step.crash_point("enclave.accept:stored")
+        self._step.crash_point("enclave.accept:recorded")
         self._store.outbox.mark_published(outbox_entry.key)
 
-    def _refuse_personal_columns(self, subject: str, contract: DataContract, newest: DataContract | None) -> None:
-        """Raise Refused for a column that begins to leave and holds names, addresses or free text by its name."""
-        already_plain = {column.name for column in newest.columns if column.egress == "plain"} if newest else set[str]()
-        descriptions = [
-            f"{column.name} {column.reason}"
-            for column in find_personal_columns(contract, self._scanner.find_column_kind)
-            if column.name not in already_plain
-        ]
-        if descriptions:
-            raise _refuse_for_columns(
-                subject,
-                "personal_column",
-                f"{contract.name} {contract.version} lets personal data leave the enclave:",
-                descriptions,
-                fix="set egress token, masked or never, or list its valid values; an exception by a second person does "
-                "not exist yet",
+    def _check_signatures(self, change: ChangeRelease, review: ContractReview) -> Mapping[str, JsonValue]:
+        """Return what the entry says of a release whose users signed it. Raises Refused unless enough of them did."""
+        facts: dict[str, JsonValue] = {"release": change.id, "effect": review.effect}
+        approval = require_signatures(change, self._index)
+        if approval is None and review.needs_second_person:
+            # What the record of a release says of itself counts for nothing.
+            raise Refused.because(
+                change.subject,
+                "not_approved",
+                f"{change.subject} is not approved by a second person",
+                fix=f"run `wellspring release approve {change.id}` as another user",
             )
+        return facts if approval is None else {**facts, "approved_by": approval.approver}
 
 
-def _refuse_looser_than_others(subject: str, contract: DataContract, accepted: Mapping[str, DataContract]) -> None:
-    descriptions = weaker_than_others(accepted.values(), contract)
-    if descriptions:
-        raise _refuse_for_columns(
-            subject,
-            "weakened_protection",
-            f"{contract.name} {contract.version} protects less than an earlier contract of these files:",
-            descriptions,
-            fix="give these columns the egress rule of the earlier contract; an exception by a second person does not "
-            "exist yet",
-        )
-
-
-def _refuse_revealing_checks(subject: str, contract: DataContract) -> None:
-    descriptions = [f"{check.name} {check.reason}" for check in find_revealing_checks(contract)]
-    if descriptions:
-        raise _refuse_for_columns(
-            subject,
-            "revealing_check",
-            f"{contract.name} {contract.version} has checks that say what protected columns hold:",
-            descriptions,
-            fix="check only the shape of these columns (docs/contracts.md), or remove the check; an exception by a "
-            "second person does not exist yet",
-        )
-
-
-def _refuse_for_columns(subject: str, code: str, what: str, descriptions: Sequence[str], *, fix: str) -> Refused:
-    reasons = tuple(Reason(code=code, message=description) for description in descriptions)
-    return Refused(
-        "\n".join((what, *descriptions)), fix=fix, verdict=Verdict(subject=subject, outcome="fail", reasons=reasons)
+def read_in_force(project: Project, store: VaultStore, clock: Clock) -> tuple[DataContract, ...]:
+    """Return the contracts in force of a project, by the names of its files. Raises ProjectError."""
+    on_disk = contracts.load_all(
+        project.contracts_dir, tenant=project.tenant, known_since=clock.now(), sources=project.sources
     )
+    accepted = store.list_latest_contracts()
+    return tuple(accepted.get(contract.name, contract) for contract in on_disk)
+
+
+def _name(contract: DataContract) -> str:
+    return f"contract:{contract.name}@{contract.version}"
+
+
+def _ref(contract: DataContract) -> Ref:
+    return Ref(name=_name(contract), digest=contract.digest)

@@ -51,6 +51,13 @@ def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], Bina
         intake_service.confirm_published(text_field(request, "drop"), replay_number)
         return None, None
 
+    def review_contract(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        return intake_service.review_contract(text_field(request, "digest")).model_dump(mode="json"), None
+
+    def accept_contract(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        intake_service.accept_contract(text_field(request, "release"))
+        return None, None
+
     def withdraw_drop(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         note = user_notes.parse_note(request.get("note"), "withdrawal")
         intake_service.withdraw_drop(text_field(request, "drop"), note, text_field(request, "reason"))
@@ -88,6 +95,8 @@ def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], Bina
         "read_file_keys": read_file_keys,
         "read_quarantined_keys": read_quarantined_keys,
         "confirm_published": confirm_published,
+        "review_contract": review_contract,
+        "accept_contract": accept_contract,
         "withdraw_drop": withdraw_drop,
         "check_rejudge": check_rejudge,
         "rejudge_drop": rejudge_drop,

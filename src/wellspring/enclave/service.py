@@ -23,7 +23,7 @@ from wellspring.enclave.findings import FindingRecorder
 from wellspring.enclave.listing import SourceLister, content_unchanged
 from wellspring.enclave.source_reader import SourceReader, open_file
 from wellspring.errors import NotFound, Refused, Unavailable
-from wellspring.records.contracts import DataContract
+from wellspring.records.contracts import ContractReview, DataContract
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 from wellspring.trust.dlp.registry import load_scanner
@@ -46,7 +46,12 @@ class Enclave:
         self._findings = FindingRecorder(dependencies.store, dependencies.step, self._scanner, self._decryptor.name_key)
         self._watch = FileWatch()
         self._contracts = ContractRegistry(
-            dependencies.project, dependencies.store, self._scanner, step=dependencies.step, clock=dependencies.clock
+            dependencies.project,
+            dependencies.store,
+            self._scanner,
+            step=dependencies.step,
+            clock=dependencies.clock,
+            index=dependencies.index,
         )
         self._admitter = Admitter(dependencies, self._contracts, self._decryptor, self._scanner)
         self._decisions = DropDecisions(dependencies, self._contracts, self._admitter)
@@ -244,6 +249,15 @@ class Enclave:
                 store.settle_part(drop, replay_number, outbox_entry)
                 step.crash_point("enclave.settle:confirmed")
             store.outbox.mark_published(outbox_entry.key)
+
+    def review_contract(self, digest: str) -> ContractReview:
+        with self._lock:
+            return self._contracts.review_contract(digest)
+
+    def accept_contract(self, release: str) -> None:
+        with self._lock:
+            self._run_maintenance()
+            self._contracts.accept_change(release)
 
     def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:
         with self._lock:

@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 
 from pydantic import JsonValue
 
-from wellspring.data.contracts import contract as contracts
 from wellspring.data.contracts.normalization import normalize_texts
+from wellspring.enclave.contract_registry import read_in_force
 from wellspring.enclave.decryption import TOKENIZER_KEY_NAME
 from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.project import Project
@@ -144,17 +144,17 @@ class TokenizationService:
         return values.to_list()
 
     def _rules_by_domain(self) -> dict[str, DomainRules]:
-        """Return patterns and normalization of each domain. Loads the contracts again only if a file changed."""
+        """Return patterns and normalization of each domain, by the contracts in force.
+
+        Loads them again only if a file changed, or another version is in force.
+        """
         paths = sorted(self._project.contracts_dir.glob("*.odcs.yaml"))
-        contracts_digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+        in_force = "".join(self._store.list_contract_digests())
+        files = b"".join(path.read_bytes() for path in paths)
+        contracts_digest = hashlib.sha256(in_force.encode() + files).hexdigest()
         if self._rule_cache[0] != contracts_digest:
             rules: dict[str, DomainRules] = {}
-            for contract in contracts.load_all(
-                self._project.contracts_dir,
-                tenant=self._project.tenant,
-                known_since=self._clock.now(),
-                sources=self._project.sources,
-            ):
+            for contract in read_in_force(self._project, self._store, self._clock):
                 for column in contract.columns:
                     if column.egress == "token" and column.domain:
                         domain_rules = rules.setdefault(column.domain, DomainRules(set(), column.normalization))

@@ -21,7 +21,8 @@ class ChangeRelease(Record):
 
     id: 12 hex of `digest`, the SHA-256 of the canonical JSON of the other fields without tenant and known_since.
     name: of what changes, unique in its kind. content: digest of what becomes live. replaces: id of the release that
-    was live when this one was drafted, or '' for the first. summary: what changes, in words.
+    was live when this one was drafted, or '' for the first. summary: what changes, in words. version: the one that the
+    content names itself, or ''.
     """
 
     id: str
@@ -32,6 +33,7 @@ class ChangeRelease(Record):
     replaces: str
     summary: tuple[str, ...]
     needs_second_person: bool
+    version: str = ""
 
     @property
     def subject(self) -> str:
@@ -45,7 +47,8 @@ class ChangeRelease(Record):
     @property
     def content_ref(self) -> Ref:
         """The ledger reference of what becomes live."""
-        return Ref(name=self.signed_name, digest=self.content)
+        name = f"{self.signed_name}@{self.version}" if self.version else self.signed_name
+        return Ref(name=name, digest=self.content)
 
 
 class ChangeDraft(Frozen):
@@ -54,4 +57,5 @@ class ChangeDraft(Frozen):
     content: Digest
     summary: tuple[str, ...]
     needs_second_person: bool
+    version: str = ""
     details: dict[str, JsonValue] = {}

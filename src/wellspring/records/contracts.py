@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from wellspring.records.record import Digest, Frozen, Record
+from wellspring.records.verdict import Reason
 
 EgressRule = Literal[
     "plain", "token", "year", "masked", "never",
@@ -55,6 +56,9 @@ class ContractColumn(Frozen):
         return self.path or self.name
 
 
+ContractEffect = Literal["compatible", "weakened", "breaking"]
+"""What a change of a contract means: rows of both versions are read together; less is protected or checked; rows that
+landed would not be what the new version says of them."""
 SameKeyRule = Literal["corrects", "refuses"]
 """What a row means that has the key of an earlier drop's row and other values, if no `recorded_at` orders them: a
 correction, which is published as a new row; or a contradiction, which waits in quarantine."""
@@ -106,3 +110,24 @@ class DataContract(Record):
             if column.name == RECORDED_AT and column.type.startswith("timestamp") and column.egress == "plain":
                 return column.name
         return None
+
+
+class ContractReview(Frozen):
+    """What the enclave says of a contract version that is not in force.
+
+    replaced_version: the one in force, '' before the first. changes: in words, each with its effect first. exceptions:
+    what the enclave refuses unless a second person permits it.
+    """
+
+    name: str
+    version: str
+    digest: Digest
+    replaced_version: str
+    effect: ContractEffect
+    changes: tuple[str, ...]
+    exceptions: tuple[Reason, ...]
+
+    @property
+    def needs_second_person(self) -> bool:
+        """Return whether a second person must approve it: every version but a first one without exceptions."""
+        return bool(self.replaced_version or self.exceptions)

@@ -73,7 +73,16 @@ def _handle_accounts(request: QueryRequest) -> JsonValue:
             "edition": None if edition is None else edition.model_dump(mode="json"),
             "accounts": {drop: _describe_account(account) for drop, account in summary.accounts.items()},
             "total": {**_describe_account(summary.total), "drops": summary.drops},
+            "unreleased_contracts": _describe_unreleased(ports),
         }
+
+
+def _describe_unreleased(ports: ReadPorts) -> JsonValue:
+    try:
+        return [contract.model_dump(mode="json") for contract in workflows.list_unreleased(ports)]
+    except ProjectError:
+        # `ingest` and `doctor` name the errors in the files.
+        return []
 
 
 def _handle_drops(request: QueryRequest) -> JsonValue:

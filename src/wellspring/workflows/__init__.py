@@ -10,6 +10,7 @@ transform    the newest landed edition -> dbt, leakage audit -> one built editio
              and those of the warm releases, each built with its own dbt code
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
 evaluate     the files of a live release and a newer built edition -> scored and gated again -> a candidate
+contracts    the first version of a contract with its first drop, each later one by a release -> in force
 changes      policies, dbt code, contracts on disk -> drafted in words, proposed and approved as a model is -> live
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
 deploy, undeploy   an approved release -> answers a share of the requests beside the live one, or no longer
@@ -29,6 +30,7 @@ from wellspring.workflows.change_releases import approve_change as approve_chang
 from wellspring.workflows.change_releases import draft_change as draft_change
 from wellspring.workflows.change_releases import list_changes as list_changes
 from wellspring.workflows.change_releases import propose_change as propose_change
+from wellspring.workflows.contracts_in_force import list_unreleased as list_unreleased
 from wellspring.workflows.deployments import deploy_release as deploy_release
 from wellspring.workflows.deployments import undeploy_release as undeploy_release
 from wellspring.workflows.drops import DropSummary as DropSummary

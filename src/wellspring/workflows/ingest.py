@@ -19,10 +19,17 @@ from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, SourceFile
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason
+from wellspring.workflows.contracts_in_force import (
+    explain_unreleased,
+    find_contract,
+    list_unreleased,
+    load_accepted,
+    read_contracts_in_force,
+)
 from wellspring.workflows.findings import SourceFindings
 from wellspring.workflows.ingest_result import FileResult, FileStatus, IngestResult
 from wellspring.workflows.mended_contracts import rejudge_mended
-from wellspring.workflows.prove import contract_archive_dir, seal_edition
+from wellspring.workflows.prove import seal_edition
 from wellspring.workflows.publish import publish_complete_sets
 
 if TYPE_CHECKING:
@@ -40,7 +47,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
     """Ingest the new files of a source and publish the valid drops; a stopped drop holds back only its own set."""
     platform.project.require_source(source)
     recover_interrupted_ingests(platform)
-    loaded_contracts = _read_contracts(platform)
+    loaded_contracts = read_contracts_in_force(platform)
     rejudge_mended(platform, source, loaded_contracts)
     findings = SourceFindings(platform, source)
     parts = platform.lake.index_parts()
@@ -64,6 +71,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
             "files": tuple(file_results),
             "newly_published": newly_published,
             "open_findings": findings.count_open(),
+            "unreleased_contracts": list_unreleased(platform),
         }
     )
 
@@ -78,15 +86,20 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     if platform.drops.list_states([drop_id])[drop_id].is_withdrawn:
         raise Refused(f"drop {drop_id} was withdrawn", fix=f"run `wellspring drop rejudge {drop_id}` to admit it")
     facts = landed[0].entry.facts
-    loaded_contracts = _read_contracts(platform)
-    contract = _find_contract(loaded_contracts, str(facts["contract"]))
+    loaded_contracts = read_contracts_in_force(platform)
+    contract = find_contract(loaded_contracts, str(facts["contract"]))
     platform.lake.adapt_table(contract.name, contracts.egress_schema(contract))
     known_rows = _find_known_rows(
         platform,
         contract,
         lambda: platform.vault.read_quarantined_keys(drop_id, contract.digest, progress=progress),
     )
-    admission = platform.vault.replay_quarantined(drop_id, contract.digest, known_rows=known_rows, progress=progress)
+    try:
+        admission = platform.vault.replay_quarantined(
+            drop_id, contract.digest, known_rows=known_rows, progress=progress
+        )
+    except Refused as refused:
+        raise explain_unreleased(refused, list_unreleased(platform), contract.name) from None
     if admission.counts.admitted == 0 and not admission.counts.copies:
         remaining = admission.counts.quarantined
         raise Refused(
@@ -112,8 +125,8 @@ def admit_again(
 
     file: of the drop. decide: called with that contract before the admission; None after a crash.
     """
-    loaded_contracts = _read_contracts(platform)
-    contract = _find_contract(loaded_contracts, str(file.contract))
+    loaded_contracts = read_contracts_in_force(platform)
+    contract = find_contract(loaded_contracts, str(file.contract))
     if decide is not None:
         decide(contract)
     findings = SourceFindings(platform, file.source)
@@ -154,16 +167,6 @@ def _is_finished(platform: Platform, drop: str, parts: PartIndex) -> bool:
     return any(indexed.entry.action == "alert" for indexed in entries)
 
 
-def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
-    """Load the project's contracts and archive each by digest: a story refers to the contract of its time."""
-    project = platform.project
-    loaded_contracts = contracts.load_all(
-        project.contracts_dir, tenant=project.tenant, known_since=platform.clock.now(), sources=project.source_names
-    )
-    contracts.archive_contracts(project.contracts_dir, contract_archive_dir(project))
-    return loaded_contracts
-
-
 def _handle_file(
     platform: Platform,
     file: SourceFile,
@@ -194,7 +197,7 @@ def _handle_file(
         missing = Reason(code="no_contract", message=f"its contract {file.contract} is no longer in the project")
         yield FileResult(name=file.name, status="finding", reasons=(*reasons, missing))
         return
-    contract = _find_contract(loaded_contracts, file.contract)
+    contract = find_contract(loaded_contracts, file.contract)
     try:
         # Before the drop is admitted: rows that the table cannot hold would wait for ever.
         platform.lake.adapt_table(contract.name, contracts.egress_schema(contract))
@@ -277,12 +280,7 @@ def _find_known_rows(
 
 def _stage_admission(platform: Platform, admission: AdmissionResult) -> None:
     """Stage rows under the archived contract that admitted them: the project's contract may have changed since."""
-    contract = contracts.load_archived(
-        contract_archive_dir(platform.project),
-        admission.drop.contract_digest,
-        tenant=platform.project.tenant,
-        known_since=platform.clock.now(),
-    )
+    contract = load_accepted(platform, admission.drop.contract_digest)
     platform.lake.stage_part(admission, contract, step=platform.step)
 
 
@@ -305,7 +303,7 @@ def _record_alerts(
 ) -> None:
     for file_result in file_results:
         if file_result.status == "stopped":
-            _record_alert(platform, file_result, _find_contract(loaded_contracts, str(file_result.contract)))
+            _record_alert(platform, file_result, find_contract(loaded_contracts, str(file_result.contract)))
 
 
 def _record_alert(platform: Platform, file_result: FileResult, contract: DataContract) -> None:
@@ -335,13 +333,3 @@ def _confirm_published(platform: Platform) -> None:
     for drop, replay_number in unsettled:
         if (drop, replay_number) not in waiting:
             platform.vault.confirm_published(drop, replay_number)
-
-
-# --- lookups ----------------------------------------------------------------------------------------------------------
-
-
-def _find_contract(loaded_contracts: Iterable[DataContract], name: str) -> DataContract:
-    by_name = {contract.name: contract for contract in loaded_contracts}
-    if name not in by_name:
-        raise NotFound(f"no contract {name!r} in contracts/", fix=suggest_name(name, by_name))
-    return by_name[name]

@@ -9,6 +9,7 @@ from wellspring.records.ingestion import RowAccount
 from wellspring.records.lake import Edition
 from wellspring.records.record import Frozen
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.workflows.contracts_in_force import UnreleasedContract
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform, ReadPorts
@@ -37,7 +38,8 @@ class IngestResult(Frozen):
 
     edition: the latest landed edition. newly_published: whether this run published it. age_seconds: time since its
     publication. verdict: fail when this run stopped a drop, or when a stopped drop holds back its set. open_findings:
-    of the source, all of them; `files` has those that this run was the first to see.
+    of the source, all of them; `files` has those that this run was the first to see. unreleased_contracts: those whose
+    file differs from the version in force, which judged the files.
     """
 
     source: str
@@ -47,6 +49,7 @@ class IngestResult(Frozen):
     newly_published: bool
     age_seconds: int | None
     open_findings: int = 0
+    unreleased_contracts: tuple[UnreleasedContract, ...] = ()
 
 
 def build_row_account(platform: Platform | ReadPorts, drop_id: str) -> RowAccount:

@@ -10,7 +10,7 @@ import pytest
 from tests.builders.contracts import column, contract
 from wellspring.data.contracts.columns import prefix_length
 from wellspring.data.contracts.contract_diff import (
-    ContractChange,
+    ContractDifference,
     compare_contracts,
     mark_added_columns,
     worst_effect,
@@ -22,7 +22,7 @@ TIMESTAMP = "timestamp[us, tz=UTC]"
 
 def diff(
     old: ContractColumn | list[ContractColumn], new: ContractColumn | list[ContractColumn]
-) -> tuple[ContractChange, ...]:
+) -> tuple[ContractDifference, ...]:
     """Compare two contracts of these columns, beside a key that stays."""
     first, second = (
         contract(column("id", required=True), *(item if isinstance(item, list) else [item]), key=("id",))

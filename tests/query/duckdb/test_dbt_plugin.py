@@ -12,10 +12,12 @@ from wellspring.query.duckdb import dbt_plugin
 from wellspring.records.record import format_instant
 
 
-def opened_files(folder: Path, files: list[str], *, cut: str | None = None) -> duckdb.DuckDBPyConnection:
+def opened_files(
+    folder: Path, files: list[str], *, cut: str | None = None, types: dict[str, str] | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open a database as dbt-duckdb would, with one source."""
     (folder / "out").mkdir(exist_ok=True)
-    source = {"files": files, "known_since_columns": ["recorded_at"]}
+    source = {"files": files, "types": types or {}, "known_since_columns": ["recorded_at"]}
     config = {
         "sources": {"visit": source},
         "audit_instant": cut,
@@ -34,6 +36,12 @@ def opened_files(folder: Path, files: list[str], *, cut: str | None = None) -> d
 def count(connection: duckdb.DuckDBPyConnection, of: str = "landed.visit") -> int:
     (matches,) = connection.execute(f"select count(*) from {of}").fetchall()
     return int(matches[0])
+
+
+def test_a_column_that_no_file_has_yet_is_null(tmp_path: Path):
+    files = [str(built.written(built.visits(10), tmp_path / "one.parquet"))]
+    connection = opened_files(tmp_path, files, types={"place": "VARCHAR", "recorded_at": "TIMESTAMP WITH TIME ZONE"})
+    assert connection.execute("select count(*), count(place) from landed.visit").fetchall() == [(10, 0)]
 
 
 def test_a_source_is_the_files_that_were_handed_in(tmp_path: Path):

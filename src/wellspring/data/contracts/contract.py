@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +52,29 @@ def load_contract(path: Path, *, tenant: str, known_since: datetime) -> DataCont
     return _require_contract(path, *_read_contract(path, tenant, known_since))
 
 
+def list_contract_files(folder: Path, *, tenant: str) -> dict[str, Path]:
+    """Return the file of each contract of a folder by the contract's name. Raises ProjectError."""
+    epoch = datetime.fromtimestamp(0, UTC)
+    return {
+        load_contract(path, tenant=tenant, known_since=epoch).name: path for path in sorted(folder.glob(CONTRACT_GLOB))
+    }
+
+
+def decode_contract(content: bytes, *, tenant: str, known_since: datetime) -> DataContract:
+    """Load a contract that is in no file. Raises ProjectError that lists every error with line and fix."""
+    path = Path("contract.odcs.yaml")
+    return _require_contract(path, *_parse_contract(path, content, tenant, known_since))
+
+
+def archive_contract(content: bytes, archive_folder: Path) -> None:
+    """Keep the text of a contract as `archive_folder/<SHA-256>.odcs.yaml`, so that its rows keep it."""
+    RecordStore(DiskBlobStore(archive_folder), _ARCHIVED_CONTRACT).save(content)
+
+
 def archive_contracts(folder: Path, archive_folder: Path) -> None:
     """Copy every contract of a folder to `archive_folder/<SHA-256>.odcs.yaml`, so that old rows keep their contract."""
-    archive = RecordStore(DiskBlobStore(archive_folder), _ARCHIVED_CONTRACT)
     for path in folder.glob(CONTRACT_GLOB):
-        archive.save(path.read_bytes())
+        archive_contract(path.read_bytes(), archive_folder)
 
 
 def load_archived(archive_folder: Path, digest: Digest, *, tenant: str, known_since: datetime) -> DataContract:

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from wellspring.data.contracts.protection import is_lowered_classification, is_weaker_egress
-from wellspring.records.contracts import ContractColumn, DataContract
+from wellspring.records.contracts import ContractColumn, ContractEffect, DataContract
 
-ChangeEffect = Literal["compatible", "weakened", "breaking"]
-_EFFECTS: tuple[ChangeEffect, ...] = ("compatible", "weakened", "breaking")
-NEW_CONTRACT_FIX = "restore it, or write a new contract with a name of its own: its rows get a table of their own"
+_EFFECTS: tuple[ContractEffect, ...] = ("compatible", "weakened", "breaking")
 _DECIMAL = re.compile(r"decimal128\(([0-9]+), ([0-9]+)\)")
 
 
-class ContractChange(NamedTuple):
+class ContractDifference(NamedTuple):
     """One change. column: its name, or '' for the contract. code: of a refusal. text: begins with what changes."""
 
     column: str
-    effect: ChangeEffect
+    effect: ContractEffect
     text: str
     code: str = ""
 
 
-def compare_contracts(old: DataContract, new: DataContract) -> tuple[ContractChange, ...]:
+def compare_contracts(old: DataContract, new: DataContract) -> tuple[ContractDifference, ...]:
     """Describe every change from one version of a contract to another, columns first, in the order of the new one."""
     old_columns = {column.name: column for column in old.columns}
     new_columns = {column.name: column for column in new.columns}
@@ -59,7 +57,7 @@ def mark_added_columns(old: DataContract | None, new: DataContract) -> DataContr
     return new.model_copy(update={"columns": columns})
 
 
-def worst_effect(changes: Iterable[ContractChange]) -> ChangeEffect:
+def worst_effect(changes: Iterable[ContractDifference]) -> ContractEffect:
     """Return the effect of changes together: the gravest of them, `compatible` without any."""
     return _EFFECTS[max((_EFFECTS.index(change.effect) for change in changes), default=0)]
 
@@ -69,14 +67,14 @@ def _name_version(contract: DataContract, column: ContractColumn) -> str | None:
     return None if column.required else contract.version
 
 
-def _sort_by_effect(changes: Iterable[ContractChange]) -> list[ContractChange]:
+def _sort_by_effect(changes: Iterable[ContractDifference]) -> list[ContractDifference]:
     return sorted(changes, key=lambda change: -_EFFECTS.index(change.effect))
 
 
 # --- columns that come and go -----------------------------------------------------------------------------------------
 
 
-def _describe_removed(old: DataContract, new: DataContract) -> Iterator[ContractChange]:
+def _describe_removed(old: DataContract, new: DataContract) -> Iterator[ContractDifference]:
     """Describe the columns that the new version lacks: removed, renamed, or split into several."""
     names = {column.name for column in new.columns}
     added = [column for column in new.columns if column.name not in {column.name for column in old.columns}]
@@ -91,7 +89,7 @@ def _describe_removed(old: DataContract, new: DataContract) -> Iterator[Contract
             text = f"{column.name} is renamed to {renamed[0]}"
         else:
             text = f"{column.name} is removed"
-        yield ContractChange(column.name, "breaking", text, "removed_column")
+        yield ContractDifference(column.name, "breaking", text, "removed_column")
 
 
 def _is_part_of(added: ContractColumn, removed: ContractColumn) -> bool:
@@ -107,22 +105,22 @@ def _is_renamed(removed: ContractColumn, added: ContractColumn) -> bool:
     return added.name_in_file.casefold() == removed.name_in_file.casefold() or same_declaration
 
 
-def _describe_added(column: ContractColumn) -> Iterator[ContractChange]:
+def _describe_added(column: ContractColumn) -> Iterator[ContractDifference]:
     leaves = "does not leave" if column.egress == "never" else f"leaves as {column.egress}"
     described = f"{column.name} is new: {column.type}, {column.classification or 'unclassified'}, {leaves}"
     if column.required and column.egress != "never":
         text = f"{described}, required; rows that landed do not have it"
-        yield ContractChange(column.name, "breaking", text, "required_column")
+        yield ContractDifference(column.name, "breaking", text, "required_column")
     else:
-        yield ContractChange(column.name, "compatible", described)
+        yield ContractDifference(column.name, "compatible", described)
 
 
 # --- one column -------------------------------------------------------------------------------------------------------
 
 
-def _compare_columns(old: ContractColumn, new: ContractColumn, *, is_key: bool) -> Iterator[ContractChange]:
-    def change(effect: ChangeEffect, text: str, code: str = "") -> ContractChange:
-        return ContractChange(new.name, effect, f"{new.name} {text}", code)
+def _compare_columns(old: ContractColumn, new: ContractColumn, *, is_key: bool) -> Iterator[ContractDifference]:
+    def change(effect: ContractEffect, text: str, code: str = "") -> ContractDifference:
+        return ContractDifference(new.name, effect, f"{new.name} {text}", code)
 
     if old.name_in_file != new.name_in_file:
         yield change("breaking", f"reads {new.name_in_file} of the file, not {old.name_in_file}", "other_value")
@@ -154,43 +152,43 @@ def _compare_columns(old: ContractColumn, new: ContractColumn, *, is_key: bool) 
         yield change("compatible", "has another title or description")
 
 
-def _compare_egress(old: ContractColumn, new: ContractColumn, *, is_key: bool) -> Iterator[ContractChange]:
+def _compare_egress(old: ContractColumn, new: ContractColumn, *, is_key: bool) -> Iterator[ContractDifference]:
     words = f"{new.name} changes its egress from {old.egress!r} to {new.egress!r}"
     if is_weaker_egress(old.egress, new.egress):
-        yield ContractChange(new.name, "weakened", words, "weakened_protection")
+        yield ContractDifference(new.name, "weakened", words, "weakened_protection")
     elif new.egress == "never":
-        yield ContractChange(new.name, "compatible", f"{words}: later rows do not have it; landed rows keep it")
+        yield ContractDifference(new.name, "compatible", f"{words}: later rows do not have it; landed rows keep it")
     else:
-        yield ContractChange(new.name, "compatible", f"{words}: landed rows keep what they have")
+        yield ContractDifference(new.name, "compatible", f"{words}: landed rows keep what they have")
     if "never" in (old.egress, new.egress):
         return
     if is_key:
         text = f"{new.name} is part of the key: rows that landed as {old.egress!r} would not be found again"
-        yield ContractChange(new.name, "breaking", text, "changed_key")
+        yield ContractDifference(new.name, "breaking", text, "changed_key")
     elif (old.egress == "year") != (new.egress == "year"):
         text = f"{new.name} would land with another type than its landed rows have"
-        yield ContractChange(new.name, "breaking", text, "changed_type")
+        yield ContractDifference(new.name, "breaking", text, "changed_type")
 
 
-def _compare_types(old: ContractColumn, new: ContractColumn, *, lands: bool) -> Iterator[ContractChange]:
+def _compare_types(old: ContractColumn, new: ContractColumn, *, lands: bool) -> Iterator[ContractDifference]:
     first, second = _DECIMAL.fullmatch(old.type), _DECIMAL.fullmatch(new.type)
     if first and second and first[2] == second[2]:
         is_wider = int(second[1]) > int(first[1])
         if is_wider:
-            yield ContractChange(new.name, "compatible", f"{new.name} is wider: from {old.type} to {new.type}")
+            yield ContractDifference(new.name, "compatible", f"{new.name} is wider: from {old.type} to {new.type}")
             return
         text = f"{new.name} is narrower: from {old.type} to {new.type}"
     else:
         text = f"{new.name} changes its type from {old.type} to {new.type}"
     # The type of a column that does not land is a check of its values.
-    yield ContractChange(new.name, "breaking" if lands else "weakened", text, "changed_type")
+    yield ContractDifference(new.name, "breaking" if lands else "weakened", text, "changed_type")
 
 
 def _compare_checks(
     old: ContractColumn, new: ContractColumn, *, lands: bool
-) -> Iterator[tuple[str, ChangeEffect, str]]:
+) -> Iterator[tuple[str, ContractEffect, str]]:
     """Yield code, effect and words of each changed check: a first check is compatible, one that narrows is not."""
-    narrower: ChangeEffect = "breaking" if lands else "compatible"
+    narrower: ContractEffect = "breaking" if lands else "compatible"
     if new.required and not old.required:
         yield "required_column", narrower, "is required; rows that landed may lack it"
     elif old.required and not new.required:
@@ -217,8 +215,8 @@ def _compare_checks(
 
 
 def _compare_values(
-    old: tuple[str, ...], new: tuple[str, ...], narrower: ChangeEffect
-) -> Iterator[tuple[str, ChangeEffect, str]]:
+    old: tuple[str, ...], new: tuple[str, ...], narrower: ContractEffect
+) -> Iterator[tuple[str, ContractEffect, str]]:
     if old and not new:
         yield "weakened_check", "weakened", "loses its check: the list of valid values"
     elif new and not old:
@@ -238,10 +236,10 @@ def _compare_limit(
     name: str,
     old: float | str | None,
     new: float | str | None,
-    narrower: ChangeEffect,
+    narrower: ContractEffect,
     *,
     raises: bool,
-) -> Iterator[tuple[str, ChangeEffect, str]]:
+) -> Iterator[tuple[str, ContractEffect, str]]:
     """Compare a minimum (raises) or a maximum: numbers, or ISO dates and instants as text."""
     if old == new:
         return
@@ -262,11 +260,11 @@ def _compare_limit(
 # --- the contract -----------------------------------------------------------------------------------------------------
 
 
-def _compare_terms(old: DataContract, new: DataContract) -> Iterator[ContractChange]:
+def _compare_terms(old: DataContract, new: DataContract) -> Iterator[ContractDifference]:
     """Compare what belongs to no column."""
 
-    def change(effect: ChangeEffect, text: str, code: str = "") -> ContractChange:
-        return ContractChange("", effect, text, code)
+    def change(effect: ContractEffect, text: str, code: str = "") -> ContractDifference:
+        return ContractDifference("", effect, text, code)
 
     if old.key != new.key:
         text = f"the key is ({', '.join(new.key)}), not ({', '.join(old.key)}): earlier rows would not be found again"

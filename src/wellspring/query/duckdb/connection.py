@@ -102,11 +102,30 @@ def _register_table(connection: duckdb.DuckDBPyConnection, name: str, content: T
     import pyarrow as pa
 
     if isinstance(content, ParquetTable):
-        connection.read_parquet(list(content.files), union_by_name=True, hive_partitioning=False).create_view(name)
+        rows = connection.read_parquet(list(content.files), union_by_name=True, hive_partitioning=False)
+        if missing := [field for field in content.schema if field.name not in rows.columns]:
+            # All these files are older than the columns.
+            types = name_types(pa.schema(missing))
+            nulls = ", ".join(f"cast(null as {sql_type}) as {_quote(column)}" for column, sql_type in types.items())
+            rows = rows.project(f"*, {nulls}")
+        rows.create_view(name)
     elif isinstance(content, pa.Table):
         connection.register(name, content)
     else:
         connection.register(name, content.read_rows())
+
+
+def name_types(schema: pa.Schema) -> dict[str, str]:
+    """Return the SQL type of each column of a schema."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        relation = connection.from_arrow(schema.empty_table())
+        return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _require_files(content: TableInput) -> None:

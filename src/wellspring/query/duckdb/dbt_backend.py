@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import JsonValue
 
 from wellspring.query.duckdb import dbt_plugin
+from wellspring.query.duckdb.connection import name_types
 from wellspring.query.duckdb.normalized_sql import normalize_select
 from wellspring.query.port import BUILT_SCHEMA, LANDED_SCHEMA, DbtDialect, DbtRun, DbtSource
 from wellspring.records.tables import ParquetTable
@@ -38,7 +39,8 @@ class DuckDbDbtBackend:
         import pyarrow.parquet as pq
 
         if isinstance(table, ParquetTable):
-            return {"files": list[JsonValue](table.files)}
+            # All files that are read may lack a column that later rows have.
+            return {"files": list[JsonValue](table.files), "types": {**name_types(table.schema)}}
         scratch.joinpath("sources").mkdir(exist_ok=True)
         path = scratch / "sources" / f"{len(list((scratch / 'sources').iterdir()))}.parquet"
         pq.write_table(table if isinstance(table, pa.Table) else table.read_rows(), path)

@@ -44,7 +44,10 @@ class Plugin:
         conn.execute(f"set temp_directory = {_sql_literal(self._config['spill'])}")
         conn.execute(f"create schema {LANDED_SCHEMA}")
         for name, source in sources.items():
-            conn.execute(f"create table {LANDED_SCHEMA}.{_sql_identifier(name)} as {self._select_source(source)}")
+            table = f"{LANDED_SCHEMA}.{_sql_identifier(name)}"
+            conn.execute(f"create table {table} as {self._select_source(source)}")
+            for column, sql_type in source.get("types", {}).items():
+                conn.execute(f"alter table {table} add column if not exists {_sql_identifier(column)} {sql_type}")
         conn.execute(f"set allowed_directories = [{_sql_literal(self._config['folder'].rstrip('/') + '/')}]")
         conn.execute("set enable_external_access = false")
         conn.execute("set lock_configuration = true")

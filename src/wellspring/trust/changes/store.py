@@ -33,6 +33,7 @@ def build_change(
         replaces=replaces,
         summary=draft.summary,
         needs_second_person=draft.needs_second_person,
+        version=draft.version,
         tenant=tenant,
         known_since=clock.now(),
     )

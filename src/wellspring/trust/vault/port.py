@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from wellspring.records.contracts import ContractReview
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 
@@ -78,6 +79,21 @@ class IntakeService(Protocol):
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         """Confirm that a replay is published: its rows leave quarantine. Confirming again has no effect."""
+        ...
+
+    def review_contract(self, digest: str) -> ContractReview:
+        """Describe what a contract version changes that is not in force. digest: of its content, kept for releases.
+
+        Raises NotFound, ProjectError (errors in it), Refused (it can never be in force: `removed_column` and others).
+        """
+        ...
+
+    def accept_contract(self, release: str) -> None:
+        """Put the contract version of a release, by its id, into force. The same again has no effect.
+
+        The enclave checks the users' signatures itself. Raises NotFound, Refused (not approved by a second person, or
+        what `review_contract` raises), CorruptedError (a signature that is not the user's).
+        """
         ...
 
     def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:

@@ -319,6 +319,11 @@ class VaultStore:
         contracts = [DataContract.model_validate(row["record"]) for row in rows]
         return {contract.name: contract for contract in contracts}
 
+    def list_contract_digests(self) -> list[str]:
+        """Return the digest of the last accepted contract of each name."""
+        rows = self._query_rows("SELECT DISTINCT ON (name) digest FROM contracts ORDER BY name, accepted_order DESC")
+        return [row["digest"] for row in rows]
+
     def accept_contract(self, contract: DataContract, outbox_entry: OutboxEntry) -> None:
         """Store a contract as the last accepted of its name."""
         with self._transaction() as connection:

@@ -81,6 +81,15 @@ class DecisionTable:
         )
         return self._fetch_row(query, drop) is not None
 
+    def has_published(self, contract: str) -> bool:
+        """Return whether rows of a contract, of any version, were confirmed as published."""
+        query = (
+            "SELECT 1 AS one FROM drops d JOIN admissions a ON a.drop_id = d.id"
+            " JOIN outbox o ON o.key = 'settle/' || a.drop_id || '/' || a.replay_number::text"
+            " WHERE d.record->>'contract' = %s LIMIT 1"
+        )
+        return self._fetch_row(query, contract) is not None
+
     def _fetch_row(self, query: str, *values: object) -> dict[str, Any] | None:
         with self._open_transaction() as connection:
             return connection.execute(query.encode(), values).fetchone()

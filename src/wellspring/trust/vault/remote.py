@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable, decode_error
+from wellspring.records.contracts import ContractReview
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
@@ -86,6 +87,12 @@ class EnclaveClient:
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         self._call({"op": "confirm_published", "drop": drop, "replay_number": replay_number})
+
+    def review_contract(self, digest: str) -> ContractReview:
+        return ContractReview.model_validate(self._call({"op": "review_contract", "digest": digest})[0])
+
+    def accept_contract(self, release: str) -> None:
+        self._call({"op": "accept_contract", "release": release})
 
     def withdraw_drop(self, drop: str, note: UserNote, reason: str) -> None:
         self._call(_decision_request("withdraw_drop", drop, note, reason))

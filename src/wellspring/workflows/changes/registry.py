@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from wellspring.errors import NotFound, suggest_name
+from wellspring.workflows.changes.contract import ContractChange
 from wellspring.workflows.changes.policy import PolicyChange
 from wellspring.workflows.changes.port import ChangeKind
 from wellspring.workflows.changes.transform import TransformChange
 
-_KINDS: tuple[ChangeKind, ...] = (PolicyChange(), TransformChange())
+_KINDS: tuple[ChangeKind, ...] = (PolicyChange(), TransformChange(), ContractChange())
 CHANGE_KINDS: Mapping[str, ChangeKind] = MappingProxyType({kind.kind: kind for kind in _KINDS})
 
 
