@@ -38,7 +38,11 @@ class World(ChangedProject):
             source_paths={"policies": self.file.parent},
             changes_dir=folder / "changes",
         )
-        index = SimpleNamespace(list_entries=self.books.list_entries, list_open_intents=self.step.open_intents)
+        index = SimpleNamespace(
+            list_entries=lambda after=0, **filters: self.books.list_entries(**filters)[after:],
+            list_open_intents=self.step.open_intents,
+            count_entries=lambda: len(self.step.entries),
+        )
         self.platform: Any = SimpleNamespace(
             project=project,
             clock=self.step.clock,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.recording_step import FixedClock
 from wellspring.errors import ProjectError
 from wellspring.trust import policy
 from wellspring.trust.changes.store import ChangeStore
@@ -22,8 +23,16 @@ KIND = PolicyChange()
 def platform(tmp_path: Path) -> Any:
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies/a.cedar").write_text(PERMIT)
-    project = SimpleNamespace(root=tmp_path, name="benefits", source_paths={"policies": tmp_path / "policies"})
-    return SimpleNamespace(project=project, changes=ChangeStore(tmp_path / "changes"))
+    project = SimpleNamespace(
+        root=tmp_path, name="benefits", users={}, source_paths={"policies": tmp_path / "policies"}
+    )
+    index = SimpleNamespace(list_entries=lambda after: [], count_entries=lambda: 0)
+    return SimpleNamespace(
+        project=project,
+        changes=ChangeStore(tmp_path / "changes"),
+        ledger=SimpleNamespace(index=index),
+        clock=FixedClock(),
+    )
 
 
 def test_the_files_are_kept_by_the_digest_that_decisions_name(platform: Any):

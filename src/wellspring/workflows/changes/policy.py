@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError, Refused
@@ -10,13 +11,19 @@ from wellspring.records.changes import PROJECT_WIDE, ChangeDraft, ChangeKindName
 from wellspring.trust import policy
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicyResource
+from wellspring.trust.policy_decisions import compare_decisions, list_requests
 from wellspring.trust.policy_diff import compare_policies
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
     from wellspring.project import Project
     from wellspring.records.record import Digest
+    from wellspring.records.trust import Entry
     from wellspring.workflows.changes.port import ContentChange
+
+
+COMPARED_DAYS, COMPARED_ENTRIES = 7, 20_000
+"""Requests of the last days are asked again, of at most so many of the newest entries."""
 
 
 class PolicyChange:
@@ -41,15 +48,21 @@ class PolicyChange:
     def describe_change(self, platform: Platform, change: ContentChange, /) -> ChangeDraft:
         """List the policies that are added, removed and changed."""
         before = policy.PolicySet({}) if change.live is None else self._load(platform, change.live)
-        diff = compare_policies(before, self._load(platform, change.content))
+        after = self._load(platform, change.content)
+        diff = compare_policies(before, after)
+        users = {name: tuple(user.roles) for name, user in platform.project.users.items()}
+        requests = list_requests(_read_recent_entries(platform), platform.project.name)
+        decisions = compare_decisions(before, after, requests, users)
         return ChangeDraft(
             content=change.content,
-            summary=diff.describe(),
+            summary=(*diff.describe(), *(decision.describe() for decision in decisions)),
             needs_second_person=not diff.only_narrows,
             details={
                 "added": list(diff.added),
                 "removed": list(diff.removed),
                 "only_narrows": diff.only_narrows,
+                "compared_requests": len(requests),
+                "decisions": [decision._asdict() for decision in decisions],
             },
         )
 
@@ -72,3 +85,10 @@ class PolicyChange:
 
     def _load(self, platform: Platform, content: Digest) -> policy.PolicySet:
         return policy.decode_policies(platform.changes.objects.get(content))
+
+
+def _read_recent_entries(platform: Platform) -> list[Entry]:
+    index = platform.ledger.index
+    since = platform.clock.now() - timedelta(days=COMPARED_DAYS)
+    newest = index.list_entries(after=max(0, index.count_entries() - COMPARED_ENTRIES))
+    return [indexed.entry for indexed in newest if indexed.entry.known_since >= since]
