@@ -92,6 +92,7 @@ _DATA_TEMPLATES = {
     "lift_hold": "removed the hold on {subject}[, as {user} decided][: {reason}]",
     "compact": "wrote the rows of {subject} again into fewer files[: {rows}]",
     "retain": "applied the retention[: {retired} editions retired][, {removed_files} files removed]",
+    "backfill": "read {subject} again for the sealed rows of its persons[: {persons} rows are new]",
     "settle": "confirmed that the rows[ (replay number {replay_number})] are published, and removed them from"
     " quarantine",
     "stage": "wrote the rows to a branch, and read them back to compute the digest below",

@@ -21,6 +21,7 @@ SQL_ADAPTERS = {
     "wellspring/trust/vault/postgres.py": "the PostgreSQL adapter of the vault",
     "wellspring/trust/vault/postgres_outbox.py": "the outbox of that adapter",
     "wellspring/trust/vault/postgres_decisions.py": "the decisions about drops of that adapter",
+    "wellspring/trust/vault/postgres_people.py": "the person rows of that adapter",
     "wellspring/trust/vault/postgres_schema.py": "the tables of that adapter",
     "wellspring/trust/ledger/index.py": "the SQLite index of the ledger",
     "wellspring/trust/ledger/index_rows.py": "the tables of that index",

@@ -14,10 +14,12 @@ from wellspring.trust.keys.port import DataKey
 class Keyring:
     def __init__(self, root: bytes | None = None) -> None:
         self._root = AESGCM(root or os.urandom(32))
+        self.version = 1
+        """Of every key; a test raises it, as a rotation does."""
 
     def generate_data_key(self, name: str) -> DataKey:
         plain, nonce = os.urandom(32), os.urandom(12)
-        return DataKey(plain, (nonce + self._root.encrypt(nonce, plain, name.encode())).hex())
+        return DataKey(plain, (nonce + self._root.encrypt(nonce, plain, name.encode())).hex(), self.version)
 
     def unwrap_key(self, name: str, wrapped: str) -> bytes:
         sealed = bytes.fromhex(wrapped)

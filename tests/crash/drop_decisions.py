@@ -23,7 +23,7 @@ from tests.crash.serving_project import ServingProject
 
 PREFIXES = tuple(f"{place}.{act}:" for place in ("enclave", "workflows") for act in ("withdraw", "rejudge", "discard"))
 CONTRACTS = ("enclave.accept:", "workflows.contract:")
-FURTHER = ("workflows.mended:", "lake.discard:")
+FURTHER = ("workflows.mended:", "lake.discard:", "enclave.backfill:")
 QUARANTINED = 6
 COLUMN = """      - name: added_{number}
         logicalType: string
@@ -63,6 +63,14 @@ class DropProject(ServingProject):
         text = text.replace(f"\nversion: 1.{minor}.0\n", f"\nversion: 1.{minor + 1}.0\n")
         path.write_text(text.replace("    properties:\n", f"    properties:\n{more}"))
 
+    def name_person(self, column: str) -> None:
+        """Let the contract of the claims name a person by a column, from its next version on."""
+        self.mend_contract()
+        path = self.root / "contracts" / "medical_claim.odcs.yaml"
+        text = re.sub(r"  - \{ property: person, value: \w+ \}\n", "", path.read_text())
+        named = f"  - {{ property: person, value: {column} }}\nslaProperties:"
+        path.write_text(text.replace("slaProperties:", named))
+
     def drop_of(self, file: str) -> str:
         """Return the drop of a file."""
         return next(item["id"] for item in self.must("drop", "list", "--all") if item["name"] == file)
@@ -75,6 +83,7 @@ class DropKiller:
         self.project = DropProject(root)
         self._number = 0
         self._withdrawn: set[str] = set()
+        self._persons, self._unread = "", 0
 
     def prepare(self) -> None:
         """Start the servers, enroll a user, and stop a drop of the set."""
@@ -88,7 +97,7 @@ class DropKiller:
         self.project.hold_set(self._number, True)
         self.project.must("ingest", codes=(75,))
         drop = self.project.drop_of(first)
-        words = ("rejudge", "discard", "mended", "accept", "contract")
+        words = ("rejudge", "discard", "mended", "accept", "contract", "backfill")
         act = next((word for word in words if f".{word}:" in name), "withdraw")
         if name.startswith("lake.discard:"):
             act = "withdraw"
@@ -111,6 +120,8 @@ class DropKiller:
             ran = self.project.run("ingest", crash_at=name)
             self.project.must("ingest", codes=(0, 3, 75))
             return "signal 9" in ran.error
+        if act == "backfill":
+            return self._backfill(name)
         group = "quarantine" if act == "discard" else "drop"
         words = (group, act, drop, "--reason", "a crash test")
         hit = self._act_and_die(name, USER, *words)
@@ -144,10 +155,33 @@ class DropKiller:
         self.project.must("up")
         return hit
 
+    def _backfill(self, name: str) -> bool:
+        """Publish the drops, let their contract name a person, and kill the enclave while it reads them again."""
+        self.project.hold_set(self._number, False)
+        self.project.must("ingest", codes=(0, 3, 75))
+        self._persons = next(column for column in ("person_id", "member_id") if column != self._persons)
+        self.project.name_person(self._persons)
+        self.project.release_contract("medical_claim")
+        self.project.must("ingest", codes=(0, 3, 75))
+        self._unread = len(self.project.must("vault", "status")["unread_drops"])
+        failures = self._count_failures()
+        self.project.must("down")
+        self.project.must("up", crash_at=name)
+        self.project.run("vault", "backfill")
+        hit = self._wait_failure(failures)
+        self.project.run("down")
+        self.project.must("up")
+        self.project.must("vault", "backfill")
+        return hit
+
     def _violations(self, drop: str, act: str, later: str) -> Iterator[str]:
         audited = self.project.run("ledger", "verify")
         if audited.code:
             yield f"the ledger does not verify: {audited.error}"
+        if act == "backfill":
+            counts = self.project.must("vault", "status")
+            if not self._unread or counts["unread_drops"] or not counts["rows"]:
+                yield f"of {self._unread} drops to read for their persons the vault says {counts}"
         listed = [item for item in self.project.must("drop", "list", "--all") if item["contract"] == "medical_claim"]
         described: dict[str, Any] = {item["id"]: item["account"] for item in listed}
         yield from (

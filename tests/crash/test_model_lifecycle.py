@@ -19,7 +19,15 @@ LIFECYCLE = (
     "sequencer/packing.py",
     "trust/ledger/journal.py",
 )
-DECISIONS = ("enclave/drop_decisions.py", "workflows/drops.py", "workflows/mended_contracts.py", "lake/restaging.py")
+DECISIONS = (
+    "enclave/contract_registry.py",
+    "enclave/drop_decisions.py",
+    "enclave/person_backfill.py",
+    "workflows/changes/contract.py",
+    "workflows/drops.py",
+    "workflows/mended_contracts.py",
+    "lake/restaging.py",
+)
 INGEST = (
     "backup/",
     "enclave/",

@@ -14,7 +14,8 @@ from tests.builders.recording_step import RecordingStep
 from tests.builders.vault_messages import DROP, NOON
 from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, admission_handlers, intake_handlers, vault_handlers
 from wellspring.errors import Refused
-from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.contracts import ContractReview
+from wellspring.records.ingestion import AdmissionResult, PersonCounts, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
@@ -98,6 +99,29 @@ class Canned:
         self.requests.append(("list_quarantined", drop))
         return (QuarantinedRow(drop="d", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON),)
 
+    def review_contract(self, digest: str) -> ContractReview:
+        self.requests.append(("review_contract", digest))
+        return ContractReview(
+            name="claim",
+            version="1.1.0",
+            digest="1" * 64,
+            replaced_version="1.0.0",
+            effect="compatible",
+            changes=("compatible: there is a new rule",),
+            exceptions=(),
+        )
+
+    def accept_contract(self, release: str) -> None:
+        self.requests.append(("accept_contract", release))
+
+    def count_persons(self) -> PersonCounts:
+        self.requests.append(("count_persons",))
+        return PersonCounts(rows={"person": 3}, unread_drops=("d",))
+
+    def backfill_drop(self, drop: str, *, progress: ProgressCallback | None = None) -> int:
+        self.requests.append(("backfill_drop", drop))
+        return 3
+
 
 def call_handler(vault: Canned, request: protocol.FrameMessage, known_rows: pa.Table | None = None) -> Any:
     """Call the handler of a request, with the rows that it carries."""
@@ -123,6 +147,10 @@ REQUESTS: list[tuple[protocol.FrameMessage, tuple[object, ...]]] = [
     ({"op": "count_quarantined", "drop": "d"}, ("count_quarantined", "d")),
     ({"op": "list_quarantined", "drop": None}, ("list_quarantined", None)),
     ({"op": "list_quarantined", "drop": "d"}, ("list_quarantined", "d")),
+    ({"op": "review_contract", "digest": "c"}, ("review_contract", "c")),
+    ({"op": "accept_contract", "release": "r"}, ("accept_contract", "r")),
+    ({"op": "count_persons"}, ("count_persons",)),
+    ({"op": "backfill_drop", "drop": "d"}, ("backfill_drop", "d")),
 ]
 
 

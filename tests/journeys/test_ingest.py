@@ -86,6 +86,12 @@ def test_no_identifier_is_in_what_readers_see(project: ProjectFixture):
     assert members <= {row["member_id"] for row in project.rows("eligibility", "member_id")}
 
 
+def test_each_person_has_a_sealed_row_in_the_vault(project: ProjectFixture):
+    persons = {row["person_id"] for row in project.rows("eligibility", "person_id")}
+    assert project.run("vault", "status", "--json").document == {"rows": {"person": len(persons)}, "unread_drops": []}
+    assert project.run("vault", "backfill", "--json").document["drops"] == {}
+
+
 def test_a_second_ingest_changes_nothing(project: ProjectFixture):
     before = project.list_entries("publish")
     received = project.ingest(code=3)

@@ -27,7 +27,7 @@ from tests.mutation.safety_claims import PAGE, render
 from tests.mutation.static import compatible_batches, find_static_problems
 from tests.mutation.syntax import PatternError, apply_replacement
 
-MAXIMUM_PATCHES = 212
+MAXIMUM_PATCHES = 214
 OBJECT_DIGEST = "object-digest-checked"
 HAS_STATIC_TOOLS = all(importlib.util.find_spec(name) for name in ("ruff", "pyright", "importlinter"))
 FORBID_UNKNOWN_KEYS = Patch(
@@ -50,7 +50,7 @@ class TestPatches:
     def test_every_patch_fits_its_source_and_names_an_existing_test(self, patches: list[Patch]):
         assert patches
 
-    def test_suite_has_its_minimum_size_and_at_most_212_patches(self, patches: list[Patch]):
+    def test_suite_has_its_minimum_size_and_at_most_214_patches(self, patches: list[Patch]):
         assert find_size_misses(patches) == []
         assert MINIMUM_PATCHES <= len(patches) <= MAXIMUM_PATCHES
 

@@ -50,6 +50,7 @@ def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: DataKe
     first, second = keys.generate_data_key("originals"), keys.generate_data_key("originals")
     assert len(first.plaintext) == 32
     assert first.plaintext != second.plaintext
+    assert first.version == 1
     assert keys.unwrap_key("originals", first.wrapped) == first.plaintext
 
 
@@ -87,7 +88,7 @@ def test_a_data_key_role_cannot_sign_for_the_log(enclave: OpenBaoSession):
             ask()
 
 
-@pytest.mark.parametrize("name", ["originals", "quarantine", "tokens"])
+@pytest.mark.parametrize("name", ["originals", "quarantine", "tokens", "people"])
 def test_a_log_signer_cannot_get_a_data_key(sequencer: OpenBaoSession, keys: DataKeys, name: str):
     wrapped = keys.generate_data_key(name).wrapped
     with pytest.raises(Refused):

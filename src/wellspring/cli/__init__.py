@@ -51,6 +51,7 @@ cli.register_lazy(
         "drop": "wellspring.cli.drop:drop",
         "finding": "wellspring.cli.finding:finding",
         "quarantine": "wellspring.cli.quarantine:quarantine",
+        "vault": "wellspring.cli.vault:vault",
         "transform": "wellspring.cli.transform:transform",
         "retain": "wellspring.cli.retention:retain",
         "hold": "wellspring.cli.retention:hold",

@@ -53,7 +53,8 @@ PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
 
 
 _DROP_ACTIONS = (
-    "land", "admit", "stage", "settle", "alert", "expire", "withdraw", "rejudge", "discard", "finding"
+    "land", "admit", "stage", "settle", "alert", "expire", "withdraw", "rejudge", "discard", "finding",
+    "backfill",
 )  # fmt: skip
 """Actions about a drop, by which the story of a dataset finds the drops with new entries."""
 

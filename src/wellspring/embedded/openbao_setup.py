@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 APPROLE_NAMES = ("worker", "enclave", "api", "sequencer", "dispatcher")
 WRAP_TTL_SECONDS = 60
 RENEWAL_PERIOD = "15m"
+WRAPPING_KEYS = ("originals", "quarantine", "tokens", "people")
+"""The keys that wrap data keys of the enclave."""
 WRAPPING_KEY_PERIOD = "2160h"
 """How long OpenBao wraps data keys with one version of a key: 90 days."""
 
@@ -52,7 +54,7 @@ ROLE_POLICIES = {
     + "".join(
         f'path "transit/datakey/plaintext/{key}" {{ capabilities = ["update"] }}\n'
         f'path "transit/decrypt/{key}" {{ capabilities = ["update"] }}\n'
-        for key in ("originals", "quarantine", "tokens")
+        for key in WRAPPING_KEYS
     )
     + 'path "secret/data/enclave/*" { capabilities = ["create", "read", "update"] }\n',
     "worker": SELF_POLICY
@@ -164,7 +166,7 @@ class OpenBaoBootstrap:
             root.sys.enable_secrets_engine("transit")
             root.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
             root.sys.enable_auth_method("approle")
-            for key in ("originals", "quarantine", "tokens"):
+            for key in WRAPPING_KEYS:
                 # OpenBao makes a new version by itself; it unwraps with the version that wrapped.
                 root.secrets.transit.create_key(key, key_type="aes256-gcm96", auto_rotate_period=WRAPPING_KEY_PERIOD)
             for key in ("ledger", "models", *map(service_key_name, SIGNED_SERVICES)):

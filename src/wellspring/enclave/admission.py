@@ -19,6 +19,7 @@ from wellspring.enclave.attempts import MAX_ENDED_ATTEMPTS, AttemptCounter
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
 from wellspring.enclave.intake import DropInput, ProcessedDrop
+from wellspring.enclave.person_rows import PersonKeys, PersonRowSealer
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -78,6 +79,7 @@ class Admitter:
         self._decryptor = decryptor
         self._scanner = scanner
         self._attempts = AttemptCounter(dependencies.folder.parent / "attempts")
+        self._person_keys = PersonKeys(dependencies.store, dependencies.keys)
 
     def forget_attempts(self, drop_id: str) -> None:
         """Forget the attempts to read a drop in which the process ended."""
@@ -164,15 +166,18 @@ class Admitter:
             step("admit", drop.subject) as act,
             self._decryptor.open_original(stored_drop) as content,
         ):
-            earlier = self.find_earlier_copy(stored_drop)
+            earlier, people = self.find_earlier_copy(stored_drop), None
             ended_attempts += self._attempts.read_count(f"{drop.id}{_KEYS_SUFFIX}")
             if ended_attempts >= MAX_ENDED_ATTEMPTS:
                 processed = intake.reject_unread(drop.subject)
             elif earlier is not None:
                 processed = intake.count_as_copies(drop.subject, earlier.drop, earlier.counts.received)
             else:
+                people = self._open_people(stored_drop, contract)
                 drop_input = self._drop_input(stored_drop, content, contract, report_progress, known_rows)
-                processed = intake.process_drop(drop_input, self._decryptor.row_sealer(stored_drop))
+                processed = intake.process_drop(
+                    drop_input._replace(people=people), self._decryptor.row_sealer(stored_drop)
+                )
             part = AdmissionPart(
                 drop.id,
                 0,
@@ -184,7 +189,8 @@ class Admitter:
             )
             outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
             outbox.fill_step(act, outbox_entry)
-            store.save_admission(part, processed.read_quarantined(), outbox_entry)
+            person_rows = people.build_rows(drop.id) if people is not None and processed.rows is not None else None
+            store.save_admission(part, processed.read_quarantined(), outbox_entry, person_rows)
             step.crash_point("enclave.admit:quarantined")
         step.crash_point("enclave.admit:recorded")
         store.outbox.mark_published(outbox_entry.key)
@@ -219,8 +225,9 @@ class Admitter:
             self._decryptor.open_original(stored_drop) as content,
         ):
             drop_input = self._drop_input(stored_drop, content, contract, report_progress, known_rows)
+            people = self._open_people(stored_drop, contract)
             processed = intake.process_drop(
-                drop_input._replace(only_rows=row_numbers), self._decryptor.row_sealer(stored_drop)
+                drop_input._replace(only_rows=row_numbers, people=people), self._decryptor.row_sealer(stored_drop)
             )
             self._check_replay(stored_drop, contract, processed, len(row_numbers))
             still_quarantined = list(processed.read_quarantined())
@@ -237,11 +244,46 @@ class Admitter:
             outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
             outbox.fill_step(act, outbox_entry)
             released = np.setdiff1d(row_numbers, remaining).tolist()
-            store.save_replay(part, released, still_quarantined, outbox_entry)
+            person_rows = people.build_rows(drop.id) if people is not None else None
+            store.save_replay(part, released, still_quarantined, outbox_entry, person_rows)
             step.crash_point("enclave.replay:chosen")
         step.crash_point("enclave.replay:recorded")
         store.outbox.mark_published(outbox_entry.key)
         return _build_result(stored_drop, part, contract, processed)
+
+    def read_people(
+        self, stored_drop: StoredDrop, contract: DataContract, report_progress: ProgressCallback
+    ) -> PersonRowSealer | None:
+        """Read a stored drop again for its persons without a row: of all rows that are valid and do not wait.
+
+        None if the contract names no person, or if the file is rejected by it. Raises NotFound after its retention.
+        """
+        import numpy as np
+
+        people = self._open_people(stored_drop, contract)
+        if people is None:
+            return None
+        waiting = np.array(self._dependencies.store.list_row_numbers(stored_drop.drop.id), np.int64)
+        with self._decryptor.open_original(stored_drop) as content:
+            drop_input = self._drop_input(stored_drop, content, contract, report_progress)
+            processed = intake.process_drop(drop_input._replace(excluded=waiting, people=people), None)
+        if processed.rows is None:
+            return None
+        processed.rows.close()
+        return people
+
+    def _open_people(self, stored_drop: StoredDrop, contract: DataContract) -> PersonRowSealer | None:
+        """Return what collects the new persons of a drop; None if its contract names no person."""
+        if contract.person is None:
+            return None
+        tenant = self._dependencies.project.qualify_tenant(stored_drop.drop.tenant)
+        return PersonRowSealer(
+            contract,
+            self._person_keys.open_cipher(),
+            lambda tokens: self._dependencies.store.people.list_missing(tokens, tenant),
+            tenant=tenant,
+            folder=self._dependencies.folder,
+        )
 
     def _check_replay(
         self, stored_drop: StoredDrop, contract: DataContract, processed: ProcessedDrop, quarantined: int

@@ -89,6 +89,12 @@ def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], Bina
         drop = None if request.get("drop") is None else text_field(request, "drop")
         return [row.model_dump(mode="json") for row in intake_service.list_quarantined(drop)], None
 
+    def count_persons(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        return intake_service.count_persons().model_dump(mode="json"), None
+
+    def backfill_drop(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
+        return intake_service.backfill_drop(text_field(request, "drop"), progress=progress), None
+
     return {
         "ping": ping,
         "list_files": list_files,
@@ -103,6 +109,8 @@ def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], Bina
         "discard_quarantined": discard_quarantined,
         "count_quarantined": count_quarantined,
         "list_quarantined": list_quarantined,
+        "count_persons": count_persons,
+        "backfill_drop": backfill_drop,
     }
 
 

@@ -24,6 +24,7 @@ from wellspring.data.intake.validation import (
     tokenize_batch,
 )
 from wellspring.enclave.masking import list_masked_inputs, mask_row
+from wellspring.enclave.person_rows import PersonRowSealer
 from wellspring.enclave.spool import QuarantineSpool, RowSpool
 from wellspring.errors import Refused
 from wellspring.lake.table_hash import RowHasher
@@ -51,6 +52,7 @@ class DropInput(NamedTuple):
     """What a drop is processed with. folder: of the spools. only_rows: the row numbers of a replay; None: all rows.
 
     excluded: rows that an earlier run of the same admission left out, because of what the lake held then.
+    people: collects the rows of new persons; None: nobody is new, or the contract names no person.
     """
 
     content: FileContent
@@ -63,6 +65,7 @@ class DropInput(NamedTuple):
     only_rows: np.ndarray[Any, Any] | None = None
     known_rows: KnownRows | None = None
     excluded: np.ndarray[Any, Any] | None = None
+    people: PersonRowSealer | None = None
 
 
 class ProcessedDrop(NamedTuple):
@@ -186,8 +189,9 @@ class _DropRun:
         )
         for batch in _read_batches(drop_input, "validate"):
             validated = validator.validate_batch(batch)
-            tokens = tokenize_batch(validated.valid, drop_input.contract, drop_input.tokenizer, validator)
-            tokens, waiting = self._compare_rows(tokens, validator)
+            valid_tokens = tokenize_batch(validated.valid, drop_input.contract, drop_input.tokenizer, validator)
+            tokens, waiting = self._compare_rows(valid_tokens, validator)
+            self._add_people(validated.valid, valid_tokens, waiting)
             for record_batch in tokens.to_batches():
                 self._hasher.update(record_batch)
             self._rows.write_rows(tokens)
@@ -230,6 +234,17 @@ class _DropRun:
             validator.add_reason(CONTRADICTION, ",".join(self._input.contract.key), len(waiting))
         self._excluded.append(numbers.filter(left_out).to_numpy().astype(np.int64))
         return tokens.filter((~left_out).to_arrow()), waiting
+
+    def _add_people(self, values: pa.Table, tokens: pa.Table, waiting: set[int]) -> None:
+        """Collect the persons of rows that leave, now or as a copy of a row that left before."""
+        import numpy as np
+        import polars as pl
+
+        if self._input.people is None:
+            return
+        left_out = np.array(sorted(waiting), np.int64) if self._input.excluded is None else self._input.excluded
+        leaves = (~mark_selected(pl.Series(values=tokens[ROW_NUMBER]), left_out)).to_arrow()
+        self._input.people.add_rows(values.filter(leaves), tokens.filter(leaves))
 
     def _store_quarantined(
         self, batch: ParsedBatch, validated: ValidatedBatch, waiting: set[int], validator: DropValidator

@@ -21,10 +21,12 @@ from wellspring.enclave.drop_decisions import DropDecisions
 from wellspring.enclave.file_watch import FileWatch
 from wellspring.enclave.findings import FindingRecorder
 from wellspring.enclave.listing import SourceLister, content_unchanged
+from wellspring.enclave.person_backfill import PersonBackfill
+from wellspring.enclave.person_rows import PersonKeys
 from wellspring.enclave.source_reader import SourceReader, open_file
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.records.contracts import ContractReview, DataContract
-from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, PersonCounts, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.vault.port import ProgressCallback
@@ -55,6 +57,7 @@ class Enclave:
         )
         self._admitter = Admitter(dependencies, self._contracts, self._decryptor, self._scanner)
         self._decisions = DropDecisions(dependencies, self._contracts, self._admitter)
+        self._backfill = PersonBackfill(dependencies, self._contracts, self._admitter)
         # Whether an original without a key may be in the folder: after a crash, or after a failed operation.
         self._has_orphans = True
         self.run_maintenance()
@@ -67,6 +70,7 @@ class Enclave:
         with self._lock:
             self._has_orphans = True
             self._run_maintenance()
+            PersonKeys(self._dependencies.store, self._dependencies.keys).follow_rotation()
 
     def _run_maintenance(self) -> None:
         """Run the maintenance; the caller holds the lock."""
@@ -290,6 +294,16 @@ class Enclave:
             store = self._dependencies.store
             drops = store.list_drops() if drop is None else (store.get_drop(drop),)
             return tuple(row for stored_drop in drops for row in self._decryptor.masked_rows(stored_drop))
+
+    def count_persons(self) -> PersonCounts:
+        with self._lock:
+            rows = self._dependencies.store.people.count_rows()
+            return PersonCounts(rows=rows, unread_drops=self._backfill.list_drops())
+
+    def backfill_drop(self, drop: str, *, progress: ProgressCallback | None = None) -> int:
+        with self._lock:
+            self._run_maintenance()
+            return self._backfill.read_drop(drop, progress or _ignore_progress)
 
     def _store_original(
         self, source: str, name: str, file_source: FileSource, contract: DataContract, report_progress: ProgressCallback

@@ -83,6 +83,7 @@ class DataContract(Record):
     format_settings: custom properties of that format (`delimiter`). set: contracts of one source with the same set are
     published together or not at all; None: each drop is published when it is valid.
     max_quarantined_share: above this share of quarantined rows (0 to 1) a drop is stopped.
+    person: the token column that names a person; the vault keeps a sealed row of each of its tokens.
     """
 
     name: str
@@ -102,6 +103,7 @@ class DataContract(Record):
     set: str | None = None
     same_key: SameKeyRule = "refuses"
     max_quarantined_share: float | None = None
+    person: str | None = None
 
     @property
     def ordering_column(self) -> str | None:

@@ -129,6 +129,16 @@ class QuarantineCount(Frozen):
     expires_at: Instant
 
 
+class PersonCounts(Frozen):
+    """The persons of whom the vault keeps a sealed row, by token domain.
+
+    unread_drops: whose original is kept and whose persons were not read: `wellspring vault backfill` reads them.
+    """
+
+    rows: dict[str, int]
+    unread_drops: tuple[str, ...]
+
+
 class QuarantinedRow(Frozen):
     """A quarantined row as a user outside the enclave may see it: every value is masked."""
 

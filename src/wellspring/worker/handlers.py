@@ -40,6 +40,12 @@ def _handle_retain(request: JobRequest) -> JsonValue:
         }
 
 
+def _handle_backfill(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        result = workflows.backfill_person_rows(platform, progress=request.progress)
+        return {"drops": dict[str, JsonValue](result.drops), "rows": dict[str, JsonValue](result.rows)}
+
+
 def _handle_hold(request: JobRequest) -> JsonValue:
     return _change_hold(request, "hold")
 
@@ -252,6 +258,7 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "replay": _handle_replay_drop,
     "acknowledge": _handle_acknowledge,
     "retain": _handle_retain,
+    "backfill": _handle_backfill,
     "hold": _handle_hold,
     "lift_hold": _handle_lift_hold,
     "withdraw": _handle_withdraw,

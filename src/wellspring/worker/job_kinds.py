@@ -88,6 +88,10 @@ def _write_pack(_: Project, subject: str) -> tuple[str, ...]:
     return (f"pack:{subject}",)
 
 
+def _write_person_rows(_project: Project, _subject: str) -> tuple[str, ...]:
+    return ("person_rows",)
+
+
 def _write_findings(_project: Project, _subject: str) -> tuple[str, ...]:
     return ("findings",)
 
@@ -129,6 +133,7 @@ JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
         "propose-change": JobKind("propose", _name_project, _write_changes, "proposal"),
         "approve-change": JobKind("approve", _name_project, _write_changes, "release"),
         "retain": JobKind("retain", _name_project, _write_lake_and_recorded_tables),
+        "backfill": JobKind("replay_rows", _name_project, _write_person_rows),
         "hold": JobKind("hold", _name_project, _write_lake, "hold", frozenset({"reason"})),
         "lift_hold": JobKind("lift_hold", _name_project, _write_lake, "lift_hold", frozenset({"reason"})),
         "withdraw": JobKind("withdraw", _name_project, _write_lake, "withdrawal", frozenset({"reason"})),

@@ -54,6 +54,11 @@ def _handle_quarantine_counts(request: QueryRequest) -> JsonValue:
         return [count.model_dump(mode="json") for count in ports.vault.count_quarantined()]
 
 
+def _handle_person_counts(request: QueryRequest) -> JsonValue:
+    with _open_ports(request) as ports:
+        return ports.vault.count_persons().model_dump(mode="json")
+
+
 def _handle_findings(request: QueryRequest) -> JsonValue:
     """List the findings; with the servers running, include the latest."""
     with open_read_ports(request.project, request.credential) as ports:
@@ -236,6 +241,7 @@ def _open_ports(request: QueryRequest) -> AbstractContextManager[ReadPorts]:
 QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {
     "quarantined": _handle_quarantined,
     "quarantine-counts": _handle_quarantine_counts,
+    "person-counts": _handle_person_counts,
     "findings": _handle_findings,
     "accounts": _handle_accounts,
     "drops": _handle_drops,

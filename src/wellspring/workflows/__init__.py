@@ -4,6 +4,7 @@ ingest       drops of a vendor -> landed, admitted in the enclave -> staged, aud
 drops        a drop that was not published -> withdrawn, or judged again by the contract in force, as a user decides
 findings     problems with files -> listed, acknowledged by a user, closed when their file changes
 replay       quarantined rows -> validated by the current contract -> the next landed edition
+person_rows  earlier drops -> read in the enclave -> a sealed row of each person who has none
 retain       old built editions that nothing names -> retired; unnamed files -> removed; small files -> compacted
 holds        a built edition that is kept longer -> as a user decides
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
@@ -53,6 +54,8 @@ from wellspring.workflows.ingest_result import IngestResult as IngestResult
 from wellspring.workflows.ingest_result import build_row_account as build_row_account
 from wellspring.workflows.outcomes import record_outcomes as record_outcomes
 from wellspring.workflows.outcomes import summarize_outcomes as summarize_outcomes
+from wellspring.workflows.person_rows import BackfillResult as BackfillResult
+from wellspring.workflows.person_rows import backfill_person_rows as backfill_person_rows
 from wellspring.workflows.prove import WrittenPack as WrittenPack
 from wellspring.workflows.prove import prove_subject as prove_subject
 from wellspring.workflows.release import approve_release as approve_release

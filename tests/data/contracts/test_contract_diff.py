@@ -233,6 +233,8 @@ def rule(sql: str) -> RowRule:
         ({"rules": (rule("a < b"),)}, {}, "weakened"),
         ({"rules": (rule("a < b"),)}, {"rules": (rule("a <= b"),)}, "weakened"),
         ({"same_key": "refuses"}, {"same_key": "corrects"}, "weakened"),
+        ({}, {"person": "a"}, "compatible"),
+        ({"person": "a"}, {}, "compatible"),
         ({"same_key": "corrects"}, {"same_key": "refuses"}, "compatible"),
         ({"max_quarantined_share": 0.1}, {}, "weakened"),
         ({"max_quarantined_share": 0.1}, {"max_quarantined_share": 0.2}, "weakened"),

@@ -18,7 +18,7 @@ from tests.builders.drops import admission_counts
 from tests.builders.sockets import own_server
 from tests.builders.vault_messages import DROP, NOON
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
-from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, PersonCounts, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.remote import EnclaveClient
@@ -77,6 +77,9 @@ def test_each_call_sends_its_op_and_reads_its_response(serve: Serve) -> None:
     )
     serve(answering(None)).confirm_published("clearinghouse-0", 2)
     assert serve(answering([row.model_dump(mode="json")])).list_quarantined() == (row,)
+    counts = PersonCounts(rows={"person": 3}, unread_drops=("clearinghouse-0",))
+    assert serve(answering(counts.model_dump(mode="json"))).count_persons() == counts
+    assert serve(answering(3)).backfill_drop("clearinghouse-0") == 3
     assert serve(answering(["t1", "t2"])).tokenize_values("claim", ("A", "B"), purpose="claim_review") == ("t1", "t2")
     assert requests == [
         {"op": "list_files", "source": "clearinghouse"},
@@ -84,6 +87,8 @@ def test_each_call_sends_its_op_and_reads_its_response(serve: Serve) -> None:
         {"op": "replay_quarantined", "drop": "clearinghouse-0", "contract_digest": "1" * 64},
         {"op": "confirm_published", "drop": "clearinghouse-0", "replay_number": 2},
         {"op": "list_quarantined", "drop": None},
+        {"op": "count_persons"},
+        {"op": "backfill_drop", "drop": "clearinghouse-0"},
         {"op": "tokenize", "domain": "claim", "values": ["A", "B"], "purpose": "claim_review", "conversation_id": None},
     ]
 

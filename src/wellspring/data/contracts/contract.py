@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wellspring.data.contracts import casting
 from wellspring.data.contracts.columns import parse_column
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties, read_document
+from wellspring.data.contracts.person_column import PERSON_PROPERTY, parse_person_column
 from wellspring.data.contracts.row_fates import FATE_PROPERTIES, parse_row_fates
 from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.formats.registry import load_format
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from wellspring.data.formats.port import FileFormat
 
 CONTRACT_GLOB = "*.odcs.yaml"
-_PROPERTIES = {"source", "files", "format"} | FATE_PROPERTIES
+_PROPERTIES = {"source", "files", "format", PERSON_PROPERTY} | FATE_PROPERTIES
 _UNIT_HOURS = {"h": 1, "hr": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 _MAX_HOURS = 24 * 36_500
 _CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -237,6 +238,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
     settings = _parse_format_settings(document, file_format, properties)
     row_fates = parse_row_fates(document, properties)
     columns, key, parsed_rules = _parse_schema(document, model)
+    person = parse_person_column(document, model.customProperties, properties, columns)
     _check_paths(document, columns, has_paths=file_format is not None and file_format.has_paths)
     if document.errors:
         return None
@@ -244,7 +246,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
         "name": model.name, "version": model.version, "source": properties["source"], "files": properties["files"],
         "format": properties["format"], "owner": owner, "contact": contact, "columns": columns, "key": key,
         "rules": parsed_rules, "retention_days": retention, "freshness_hours": freshness, "format_settings": settings,
-        **row_fates,
+        "person": person, **row_fates,
     }  # fmt: skip
 
 

@@ -292,6 +292,9 @@ def _compare_terms(old: DataContract, new: DataContract) -> Iterator[ContractDif
         text = f"originals stay {new.retention_days} days, instead of {old.retention_days}"
         is_longer = new.retention_days > old.retention_days
         yield change("weakened" if is_longer else "compatible", text, "weakened_protection")
+    if old.person != new.person:
+        text = f"new tokens of {_show(new.person)} leave a sealed row in the vault, instead of {_show(old.person)}"
+        yield change("compatible", text)
     for name in ("source", "files", "format", "format_settings", "set", "freshness_hours", "owner", "contact"):
         first, second = getattr(old, name), getattr(new, name)
         if first != second:

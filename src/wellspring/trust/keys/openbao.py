@@ -31,7 +31,9 @@ class OpenBaoDataKeys:
         with map_errors(f"make a data key under {name}"):
             response = self._transit.generate_data_key(name=name, key_type="plaintext", bits=256)
         data = response["data"]
-        return DataKey(base64.b64decode(data["plaintext"]), str(data["ciphertext"]))
+        wrapped = str(data["ciphertext"])
+        # `vault:v3:...` was wrapped with version 3.
+        return DataKey(base64.b64decode(data["plaintext"]), wrapped, int(wrapped.split(":")[1].removeprefix("v")))
 
     def unwrap_key(self, name: str, wrapped: str) -> bytes:
         from hvac.exceptions import InvalidRequest

@@ -7,10 +7,14 @@ from typing import NamedTuple, Protocol
 
 
 class DataKey(NamedTuple):
-    """A new 256-bit key, plain and wrapped with the named key. Store only `wrapped`."""
+    """A new 256-bit key, plain and wrapped with the named key. Store only `wrapped`.
+
+    version: of the named key, which wrapped it.
+    """
 
     plaintext: bytes
     wrapped: str
+    version: int = 1
 
 
 class DataKeys(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from wellspring.records.contracts import ContractReview
-from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, PersonCounts, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 
 if TYPE_CHECKING:
@@ -128,6 +128,17 @@ class IntakeService(Protocol):
 
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         """List quarantined rows, all values masked, at most 1,000 per drop."""
+        ...
+
+    def count_persons(self) -> PersonCounts:
+        """Count the persons that have a sealed row, and list the drops whose persons were not read."""
+        ...
+
+    def backfill_drop(self, drop: str, *, progress: ProgressCallback | None = None) -> int:
+        """Store the sealed rows that the persons of an earlier drop lack, and return their number.
+
+        0 for a drop that was read before. Raises NotFound, also after the retention of its original.
+        """
         ...
 
 

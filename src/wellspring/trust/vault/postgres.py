@@ -21,6 +21,7 @@ from wellspring.runtime.unix_socket import ServerSocket, has_unread_data
 from wellspring.trust.vault.postgres_connection import connect_postgres
 from wellspring.trust.vault.postgres_decisions import DecisionTable
 from wellspring.trust.vault.postgres_outbox import OutboxTable
+from wellspring.trust.vault.postgres_people import PeopleTable, PersonRows
 from wellspring.trust.vault.postgres_schema import FINISHED_FILES, UNFINISHED_DROPS, VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
@@ -49,6 +50,7 @@ class VaultStore:
         self._server = server
         self.outbox = OutboxTable(self._transaction, outbox_key)
         self.decisions = DecisionTable(self._transaction, self.outbox)
+        self.people = PeopleTable(self._transaction, self.outbox)
         self._options = {
             "user": user,
             "password": password,
@@ -183,21 +185,24 @@ class VaultStore:
             )
         )
 
-    def save_admission(self, part: AdmissionPart, rows: Iterable[QuarantinedRecord], outbox_entry: OutboxEntry) -> None:
-        """Store the first admission of a drop and its quarantined rows."""
+    def save_admission(
+        self,
+        part: AdmissionPart,
+        rows: Iterable[QuarantinedRecord],
+        outbox_entry: OutboxEntry,
+        people: PersonRows | None = None,
+    ) -> None:
+        """Store the first admission of a drop, its quarantined rows and the rows of its new persons."""
         with self._transaction() as connection:
             _insert_admission(connection, part)
             copying = b"COPY quarantine (drop_id, row_number, sealed, reasons) FROM STDIN"
             with connection.cursor() as cursor, cursor.copy(copying) as copy:
                 for record in rows:
-                    copy.write_row(
-                        (
-                            part.drop,
-                            record.row_number,
-                            record.sealed,
-                            _to_jsonb(encode_reasons(record.reasons)),
-                        )
-                    )
+                    reasons = _to_jsonb(encode_reasons(record.reasons))
+                    copy.write_row((part.drop, record.row_number, record.sealed, reasons))
+            if people is not None:
+                self.people.insert_rows(connection, people)
+                self.people.mark_read(connection, part.drop, people.column)
             self.outbox.insert_entry(connection, outbox_entry)
 
     def save_replay(
@@ -206,6 +211,7 @@ class VaultStore:
         row_numbers: list[int],
         still_quarantined: Iterable[QuarantinedRecord],
         outbox_entry: OutboxEntry,
+        people: PersonRows | None = None,
     ) -> None:
         """Store a replay: assign it the rows that passed, and update the reasons of the others.
 
@@ -221,12 +227,7 @@ class VaultStore:
                 cursor.executemany(
                     "UPDATE quarantine SET reasons = %s, sealed = %s WHERE drop_id = %s AND row_number = %s",
                     (
-                        (
-                            _to_jsonb(encode_reasons(record.reasons)),
-                            record.sealed,
-                            part.drop,
-                            record.row_number,
-                        )
+                        (_to_jsonb(encode_reasons(record.reasons)), record.sealed, part.drop, record.row_number)
                         for record in still_quarantined
                     ),
                 )
@@ -234,6 +235,8 @@ class VaultStore:
                 connection.execute(
                     "DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (part.drop, part.replay_number)
                 )
+            if people is not None:
+                self.people.insert_rows(connection, people)
             self.outbox.insert_entry(connection, outbox_entry)
 
     def settle_part(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:

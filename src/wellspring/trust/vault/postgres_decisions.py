@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wellspring.records.ingestion import Drop
 from wellspring.trust.vault.postgres_outbox import OutboxTable
+from wellspring.trust.vault.postgres_people import remove_person_rows
 from wellspring.trust.vault.records import OutboxEntry
 
 if TYPE_CHECKING:
@@ -105,3 +106,4 @@ def _update_record(connection: Connection, drop: Drop) -> None:
 def _remove_admissions(connection: Connection, drop: str) -> None:
     connection.execute("DELETE FROM quarantine WHERE drop_id = %s", (drop,))
     connection.execute("DELETE FROM admissions WHERE drop_id = %s", (drop,))
+    remove_person_rows(connection, drop)

@@ -24,6 +24,11 @@ CREATE TABLE IF NOT EXISTS outbox (
     position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, record bytea NOT NULL, mac bytea NOT NULL,
     published boolean NOT NULL DEFAULT false);
 CREATE TABLE IF NOT EXISTS forged_outbox (position bigint, key text, record bytea, mac bytea, published boolean);
+CREATE TABLE IF NOT EXISTS people (
+    token text NOT NULL, tenant text NOT NULL, domain text NOT NULL, key_version integer NOT NULL, wrapped_key bytea,
+    sealed bytea NOT NULL, drop_id text NOT NULL, PRIMARY KEY (token, tenant));
+CREATE TABLE IF NOT EXISTS people_keys (version integer PRIMARY KEY, wrapped_key text NOT NULL);
+ALTER TABLE drops ADD COLUMN IF NOT EXISTS person_column text;
 ALTER TABLE drops ADD COLUMN IF NOT EXISTS withdrawn_at timestamptz;
 ALTER TABLE drops ADD COLUMN IF NOT EXISTS rejudgements integer NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS drops_by_digest ON drops (source, (record->>'digest'));

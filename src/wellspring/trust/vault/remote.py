@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable, decode_error
 from wellspring.records.contracts import ContractReview
-from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, PersonCounts, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.user_notes import UserNote
 from wellspring.runtime.unix_socket import ServerSocket, connect_unix_socket
 from wellspring.trust.vault import protocol
@@ -109,6 +109,12 @@ class EnclaveClient:
     def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
         value, _ = self._call({"op": "count_quarantined", "drop": drop})
         return tuple(QuarantineCount.model_validate(count) for count in cast(list[JsonValue], value))
+
+    def count_persons(self) -> PersonCounts:
+        return PersonCounts.model_validate(self._call({"op": "count_persons"})[0])
+
+    def backfill_drop(self, drop: str, *, progress: ProgressCallback | None = None) -> int:
+        return cast(int, self._call({"op": "backfill_drop", "drop": drop}, progress)[0])
 
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         value, _ = self._call({"op": "list_quarantined", "drop": drop})
