@@ -22,6 +22,7 @@ _BY_OUTCOME = {
     "answered": "nothing was refused: the service answers on",
     "the log grows": "nothing was refused: the log grows on", "OSError": _KERNEL, "no key": _KERNEL,
     "nothing": "a listing of a source has plain files only: no drop is there to be refused",
+    "exit 0 not_released": "nothing was refused: the version in force judged the file, as its entry says",
     "published, quarantined": "the row waits in quarantine, and the entry of its drop has the count",
 }  # fmt: skip
 _BY_KIND = {
