@@ -26,6 +26,7 @@ def test_an_edit_that_reaches_a_live_model_ends_the_demo(
     answers = iter([first, [SimpleNamespace(score=score, edition="e1") for score in scores]])
     results: dict[str, Any] = {
         "latest-keys": [{}],
+        "draft-change": {},
         "transform": {
             "warm": [{"edition": edition} for edition in editions],
             "edition": {"id": "e2"},

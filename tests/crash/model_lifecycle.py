@@ -213,6 +213,8 @@ class LifecycleKiller:
         self._change_code()
         proposal = ("release", "propose", "--kind", "transform")
         is_proposal = name.startswith("workflows.propose_change:")
+        # The proposal finds the build: the code that is typed may not wait for it.
+        self.project.must("run", "draft-change", "transform:project")
         hit = self._act("ines", *proposal, crash_at=name if is_proposal else None)
         changes = self.project.must("release", "list")["changes"]
         (proposed,) = [item["release"]["id"] for item in changes if item["state"] == "open"]

@@ -343,6 +343,8 @@ def test_policies_and_dbt_code_change_by_two_users(released: ReleasedProject, tm
     for kind, author, edit in (("policy", "ines", edit_policies), ("transform", "ana", edit_code)):
         (first,) = list_change_ids(project, kind, "live")
         edit()
+        # The proposal finds the build: the code that is typed may not wait for it.
+        project.must("run", "draft-change", f"{kind}:project")
         proposed = project.act(author, "release", "propose", "--kind", kind)
         assert proposed.exit_code == 0, proposed.screen
         release = json.loads(proposed.out)["release"]

@@ -36,7 +36,7 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     require_outcome(
         not run_worker(project, "transform")["is_on_disk"], "a transform builds the released code, not the edit"
     )
-    _release_code(ctx, users, vendor)
+    _release_code(ctx, project, users, vendor)
     with progress_bar(enabled=not ctx.as_json) as draw:
         built = run_worker(project, "transform", on_progress=draw)
     require_outcome(
@@ -83,8 +83,10 @@ def run_change_scene(ctx: CliContext, project: Project, users: DemoUsers, vendor
     )
 
 
-def _release_code(ctx: CliContext, users: DemoUsers, vendor: Any) -> None:
+def _release_code(ctx: CliContext, project: Project, users: DemoUsers, vendor: Any) -> None:
     """Let two users release the edited dbt code: new trainings use it then, and no answer changes."""
+    # The proposal then finds the build: the code of the authenticator may not wait for it.
+    run_worker(project, "draft-change", "transform:project")
     code, proposed = users.run_as("ines", "release", "propose", "--kind", "transform")
     require_outcome(code == 0, "ines proposes the dbt code")
     features = [line for line in proposed["release"]["summary"] if line.startswith("feature ")]
