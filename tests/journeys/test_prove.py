@@ -153,7 +153,7 @@ def test_with_the_servers_down_only_a_sealed_story_is_proved(published: ProjectF
     assert published.run("prove", f"drop:{stopped}", "--out", tmp_path / "more").code == 0
     report = verified(tmp_path / "more", *keys())
     assert report["outcome"] == 0
-    assert {entry["action"] for entry in json_entries(tmp_path / "more")} == {"land", "admit", "alert"}
+    assert {entry["action"] for entry in json_entries(tmp_path / "more")} == {"land", "admit", "alert", "mode"}
 
 
 def test_a_pack_does_not_replace_other_files(published: ProjectFixture, tmp_path: Path):

@@ -16,7 +16,9 @@ from wellspring.workflows import prove
 
 
 def test_an_unsealed_story_needs_the_servers_and_unchanged_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path))
+    records: Any = SimpleNamespace(
+        index=None, project=SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path, changes_dir=tmp_path)
+    )
     story = SimpleNamespace(subject="drop:a", entries=())
     problems: list[StateProblem] = []
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject, sealed: story)
@@ -44,7 +46,7 @@ def test_a_published_edition_is_sealed_and_what_it_brought(
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject, sealed: subject)
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda story, *folders: {})
     monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, *_: result.append(story))
-    project = SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path)
+    project = SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path, changes_dir=tmp_path)
     project_value: Any = SimpleNamespace(
         ledger=SimpleNamespace(index=None, project=project),
         step=None,

@@ -227,7 +227,8 @@ def test_no_other_recovery_stumbles_over_its_open_intent():
     with pytest.raises(Died):
         run(history({"denials": 1}), Memory(), step=step)
     lake: Any = None
-    project: Any = SimpleNamespace(index=Index(step))
+    store = SimpleNamespace(challenger_id=lambda _: "")
+    project: Any = SimpleNamespace(index=Index(step), release_store=store)
     assert Lake.recover(lake, step.open_intents(), step=step) == ()
     assert promotion.recover_releases("denials", step.open_intents(), project, step=step) == ()
     assert len(step.open_intents()) == 1
