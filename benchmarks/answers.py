@@ -56,6 +56,7 @@ def build_answer(sequence: int, number: int) -> Entry:
     draw = int(digest[6][:12], 16)
     facts: dict[str, JsonValue] = {
         "model": "denials",
+        "mode": "governed",
         "role": "stable",
         "request_digest": digest[1],
         "score": (int(digest[6][12:25], 16) / 2**52).hex(),
