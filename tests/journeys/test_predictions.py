@@ -296,7 +296,7 @@ def challenger(released: ReleasedProject) -> str:
     return challengers.deploy_changed_sql(released.project, author="ines", approver="omar", share="50%")
 
 
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
 def test_two_versions_of_a_view_answer_at_once(project: ServingProject, challenger: str, count: int) -> None:
     answers, seconds = challengers.request_both(project, project.sample_keys(count, seed=7))
     report = challengers.check_answers(project, answers, seconds)
