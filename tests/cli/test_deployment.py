@@ -35,7 +35,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             return current
         calls.append((*words, params))
         if words[0] == "releases":
-            return {"releases": [{"id": "r2", "warm": True}]}
+            return {"releases": [{"id": "r2", "warm": True, "approved_by": "user:bo"}, {"id": "r1", "approved_by": ""}]}
         return {"deployment": DEPLOYMENT, "user": "user:bo", "release": {}}
 
     def sign_notes(_project: Any, unsigned: Any) -> list[UserNote]:
@@ -119,6 +119,13 @@ def test_what_does_not_exist_is_not_found_before_the_login(run: Run, root: Path,
     assert run("release", "deploy", "r3", "--project", root).code == 66
     output = run("release", "undeploy", "denials", "--project", root)
     assert "denials has no challenger" in output.err
+    assert signed(requests) == []
+
+
+def test_an_unapproved_release_is_not_promoted(run: Run, root: Path, requests: list[tuple[Any, ...]]):
+    output = run("release", "promote", "r1", "--project", root)
+    assert output.code == 77
+    assert "release r1 is not approved" in output.err
     assert signed(requests) == []
 
 

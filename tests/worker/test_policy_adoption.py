@@ -28,10 +28,12 @@ def project(tmp_path: Path) -> ChangedProject:
 
 
 def adoption(project: ChangedProject, folder: Path, integrate: Any = lambda: None) -> PolicyAdoption:
+    settings: Any = SimpleNamespace(source_paths={"policies": folder / "policies"}, tenant="acme")
+    index: Any = SimpleNamespace(list_entries=project.books.list_entries, list_open_intents=project.step.open_intents)
     return PolicyAdoption(
-        SimpleNamespace(source_paths={"policies": folder / "policies"}, tenant="acme"),  # type: ignore[arg-type]
+        settings,
         project.store,
-        SimpleNamespace(list_entries=project.books.list_entries, list_open_intents=project.step.open_intents),  # type: ignore[arg-type]
+        index,
         hold=lambda: nullcontext(project.fence),
         integrate=integrate,
         step=project.step,

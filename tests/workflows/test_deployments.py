@@ -17,6 +17,7 @@ from wellspring.models.training.ports import ModelStore
 from wellspring.records.deployments import Deployment
 from wellspring.records.models import Release
 from wellspring.records.user_notes import UserNote
+from wellspring.trust.policy import PolicySet
 from wellspring.workflows import deployments as module
 from wellspring_verify.approvals import deployment_line, undeployment_line
 
@@ -106,6 +107,14 @@ def test_a_share_that_nobody_may_give_is_refused(project: ProjectFixture):
 
 def test_the_policies_decide_who_deploys(project: ProjectFixture):
     project.policy.write_text('permit (principal, action == Action::"approve", resource);')
+    with pytest.raises(Refused):
+        project.deploy(project.note())
+    assert project.step.done("deploy") == []
+
+
+def test_policies_on_disk_that_nobody_released_decide_nothing(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch):
+    in_force = PolicySet({"a.cedar": 'permit (principal, action == Action::"approve", resource);'})
+    monkeypatch.setattr(module, "load_policies_in_force", lambda *_: in_force)
     with pytest.raises(Refused):
         project.deploy(project.note())
     assert project.step.done("deploy") == []

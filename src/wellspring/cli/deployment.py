@@ -83,7 +83,11 @@ def undeploy(ctx: CliContext, model: str) -> int:
 def promote(ctx: CliContext, name: str) -> int:
     """Make the approved release NAME live, such as the challenger. You log in; its author cannot do this."""
     project, release = _find_release(ctx, name)
-    require_terminal()
+    listed = run_worker(project, "releases", offline=True)["releases"]
+    if not any(item["id"] == name and item["approved_by"] for item in listed):
+        raise Refused(
+            f"release {name} is not approved", fix=f"run `wellspring release approve {name}`, which shows what changes"
+        )
     note = sign_as_user(project, "release", release.model, release.id, release.digest)
     promoted = run_worker(project, "approve", name, params={"note": note.model_dump(mode="json")})
     ctx.echo(f"{release.model} serves release {release.id}, approved by {promoted['user']}")

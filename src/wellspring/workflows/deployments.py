@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wellspring.bootstrap.policy_ports import load_policies_in_force
 from wellspring.models.releases import deployments, promotion
-from wellspring.trust import policy, user_notes
+from wellspring.trust import user_notes
 from wellspring.trust.user_acts import UserAct, authorize_act, build_deployment_act, build_undeployment_act
 from wellspring.workflows.release import recover_releases
 from wellspring_verify import approvals as notes
@@ -28,10 +29,10 @@ def deploy_release(
     Raises Refused if another release is stable than the one that the author saw, and as `deploy_challenger` does.
     """
     release = models.releases.release_store.get(release_id)
-    _, _, mode, share, seed = (note.lines[1].split(":") + [""] * 5)[:5]
+    _, _, _, share, seed = (note.lines[1].split(":") + [""] * 5)[:5]
 
     def line(stable: str) -> str:
-        return notes.deployment_line(stable, release.id, mode, share, seed)
+        return notes.deployment_line(stable, release.id, "canary", share, seed)
 
     def change(note_facts: Mapping[str, JsonValue]) -> Deployment:
         return deployments.deploy_challenger(
@@ -72,7 +73,7 @@ def _change_deployment(
     if user_notes.find_execution(note, platform.ledger.index, act.action) is not None:
         return current, author.principal.name
     author.require_lines(model, line(current.stable or "none"), note.lines[-1])
-    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    policies = load_policies_in_force(platform.project, platform.ledger.index)
     authorize_act(policies, author.principal, act, step=platform.step)
     try:
         changed = change({**author.facts, "signed_at": note.lines[-1]})

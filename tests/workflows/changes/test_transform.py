@@ -86,7 +86,8 @@ def test_a_draft_builds_beside_what_readers_get_and_names_the_changed_feature(wo
         "feature provider_history.denial_rate_30d: 3 of 3 rows differ, mean 0.5 -> mean 0.25",
         f"compared on the newest landed edition {'l' * 12}",
     )
-    assert [view["view"] for view in draft.details["views"]] == ["provider_history"]  # type: ignore[index,union-attr]
+    details: Any = draft.details
+    assert [view["view"] for view in details["views"]] == ["provider_history"]
 
 
 def test_the_first_code_has_nothing_to_be_compared_with(world: Any):
